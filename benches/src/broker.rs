@@ -1,0 +1,195 @@
+//! The broker that both sides talk to, always in another process.
+
+use std::env;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::mocking::MockCluster;
+
+use crate::frame::{Outcome, PARTITIONS};
+
+/// The command with which this program starts itself as a mock broker.
+pub(crate) const MOCK_COMMAND: &str = "mock-broker";
+
+/// Which broker to measure with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `KAFKA_BOOTSTRAP_SERVERS` if it is set, else an Apache Kafka started for this run.
+    Real,
+    /// librdkafka's mock cluster: for trying the program out. It keeps 5 MiB a partition, and its figures are not those of a broker.
+    Mock,
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "real" => Ok(Self::Real),
+            "mock" => Ok(Self::Mock),
+            other => Err(format!("`{other}` is not a broker: real or mock")),
+        }
+    }
+}
+
+/// A running broker; what this program started ends with it.
+pub(crate) enum Broker {
+    /// Somebody else's: its address.
+    Given(String),
+    Mock(MockChild),
+}
+
+impl Broker {
+    pub(crate) fn start(kind: Kind) -> Outcome<Self> {
+        let broker = match kind {
+            Kind::Mock => Self::Mock(MockChild::start()?),
+            Kind::Real => match env::var("KAFKA_BOOTSTRAP_SERVERS") {
+                Ok(servers) if !servers.is_empty() => Self::Given(servers),
+                _ => return Err("set KAFKA_BOOTSTRAP_SERVERS, or take `--broker mock`".into()),
+            },
+        };
+        eprintln!("broker: {broker}");
+        Ok(broker)
+    }
+
+    pub(crate) fn bootstrap(&self) -> &str {
+        match self {
+            Self::Given(servers) => servers,
+            Self::Mock(child) => &child.bootstrap,
+        }
+    }
+
+    /// Creates a topic of [`PARTITIONS`] partitions that is deleted when the answer is dropped.
+    pub(crate) fn topic(&self, purpose: &str) -> Outcome<Topic<'_>> {
+        let name = format!("benches-{purpose}-{:08x}", crate::frame::random() as u32);
+        match self {
+            Self::Given(_) => self.create(&name)?,
+            Self::Mock(child) => child.create(&name)?,
+        }
+        Ok(Topic { broker: self, name })
+    }
+
+    /// How many messages of a hundred bytes a topic keeps; the mock forgets the oldest.
+    pub(crate) fn keeps(&self) -> u64 {
+        match self {
+            Self::Given(_) => u64::MAX,
+            Self::Mock(_) => 200_000,
+        }
+    }
+
+    fn admin(&self) -> Outcome<AdminClient<DefaultClientContext>> {
+        Ok(ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create()?)
+    }
+
+    fn create(&self, name: &str) -> Outcome<()> {
+        let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(-1));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        let admin = self.admin()?;
+        let results = futures::executor::block_on(admin.create_topics([&topic], &options))?;
+        for result in results {
+            result.map_err(|(name, code)| format!("topic {name} was not created: {code}"))?;
+        }
+        Ok(())
+    }
+
+    fn delete(&self, name: &str) -> Outcome<()> {
+        let admin = self.admin()?;
+        futures::executor::block_on(admin.delete_topics(&[name], &AdminOptions::new()))?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(servers) => write!(f, "{servers} (given)"),
+            Self::Mock(child) => write!(f, "{} (librdkafka's mock)", child.bootstrap),
+        }
+    }
+}
+
+/// A topic of one case.
+pub(crate) struct Topic<'b> {
+    broker: &'b Broker,
+    pub(crate) name: String,
+}
+
+impl Drop for Topic<'_> {
+    fn drop(&mut self) {
+        if let Broker::Given(_) = self.broker
+            && let Err(error) = self.broker.delete(&self.name)
+        {
+            eprintln!("topic {} was left behind: {error}", self.name);
+        }
+    }
+}
+
+/// A child process that is a mock broker. It lives until its standard input closes, so also when we are killed.
+pub(crate) struct MockChild {
+    bootstrap: String,
+    process: Child,
+    talk: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
+}
+
+impl MockChild {
+    fn start() -> Outcome<Self> {
+        let mut process = Command::new(env::current_exe()?)
+            .arg(MOCK_COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let commands = process.stdin.take().ok_or("the mock broker has no standard input")?;
+        let mut answers = BufReader::new(process.stdout.take().ok_or("the mock broker has no standard output")?);
+        let mut bootstrap = String::new();
+        answers.read_line(&mut bootstrap)?;
+        if bootstrap.trim().is_empty() {
+            return Err("the mock broker did not start".into());
+        }
+        let bootstrap = bootstrap.trim().to_owned();
+        Ok(Self { bootstrap, process, talk: Mutex::new(Some((commands, answers))) })
+    }
+
+    fn create(&self, topic: &str) -> Outcome<()> {
+        let mut talk = self.talk.lock().map_err(|_| "another thread gave up on the mock broker")?;
+        let (commands, answers) = talk.as_mut().ok_or("the mock broker is stopped")?;
+        writeln!(commands, "{topic}")?;
+        commands.flush()?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        match answer.trim() {
+            "ok" => Ok(()),
+            complaint => Err(format!("the mock broker did not create {topic}: {complaint}").into()),
+        }
+    }
+}
+
+impl Drop for MockChild {
+    fn drop(&mut self) {
+        if let Ok(mut talk) = self.talk.lock() {
+            *talk = None;
+        }
+        if let Err(error) = self.process.wait() {
+            eprintln!("the mock broker did not end: {error}");
+        }
+    }
+}
+
+/// Is the mock broker: prints its address, creates the topics named on standard input, ends with it.
+pub(crate) fn serve_mock() -> Outcome<()> {
+    let cluster = MockCluster::new(1)?;
+    println!("{}", cluster.bootstrap_servers());
+    for topic in io::stdin().lines() {
+        match cluster.create_topic(&topic?, PARTITIONS, 1) {
+            Ok(()) => println!("ok"),
+            Err(error) => println!("{error}"),
+        }
+    }
+    Ok(())
+}

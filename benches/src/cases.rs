@@ -1,0 +1,182 @@
+//! The cases: what is compared with what.
+
+use crate::frame::{SATURATED_TASKS, Side};
+use crate::{peers, twin};
+
+/// One comparison.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) starts: Starts,
+    /// Messages a side and round.
+    pub(crate) messages: u64,
+    /// `None` while our side is not written.
+    pub(crate) ours: Option<Side>,
+    pub(crate) baseline: Peer,
+    pub(crate) second: Option<Peer>,
+    /// Whether `--instructions` counts it.
+    pub(crate) hot: bool,
+}
+
+/// What ours is compared with.
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) side: Side,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    /// More is better.
+    MessagesASecond,
+    /// Less is better: the median of a round.
+    Microseconds,
+}
+
+impl Unit {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::MessagesASecond => "msg/s",
+            Self::Microseconds => "us",
+        }
+    }
+
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Self::MessagesASecond)
+    }
+}
+
+/// The topic at the start of a case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starts {
+    Empty,
+    /// It holds as many messages as a round reads.
+    Full,
+}
+
+const C_PRODUCE: Peer = Peer { name: "C produce loop", side: twin::produce };
+
+/// All cases, in the order of the README's table.
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "produce-batch",
+        about: "batches of 100-byte records to 8 partitions, one answer a batch",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Empty,
+        messages: 1_000_000,
+        ours: None,
+        baseline: C_PRODUCE,
+        second: None,
+        hot: true,
+    },
+    Case {
+        name: "produce-await",
+        about: "the single-owner sender, every delivery awaited",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Empty,
+        messages: 1_000_000,
+        ours: None,
+        baseline: C_PRODUCE,
+        second: None,
+        hot: true,
+    },
+    Case {
+        name: "produce-await-shared",
+        about: "the cloned handle, every delivery awaited",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Empty,
+        messages: 1_000_000,
+        ours: None,
+        baseline: C_PRODUCE,
+        second: None,
+        hot: true,
+    },
+    Case {
+        name: "produce-callback",
+        about: "a callback a record",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Empty,
+        messages: 1_000_000,
+        ours: None,
+        baseline: C_PRODUCE,
+        second: None,
+        hot: true,
+    },
+    Case {
+        name: "produce-saturated",
+        about: "3,000 tasks share a queue of 100",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Empty,
+        messages: 4 * SATURATED_TASKS,
+        ours: None,
+        baseline: Peer { name: "rdkafka FutureProducer", side: peers::future_producer_saturated },
+        second: Some(Peer { name: "FutureProducer, one at a time", side: peers::future_producer_one_at_a_time }),
+        hot: false,
+    },
+    Case {
+        name: "consume-batch",
+        about: "batches of borrowed records",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 2_000_000,
+        ours: None,
+        baseline: Peer { name: "C consume_batch_queue", side: twin::consume_batch },
+        second: Some(Peer { name: "C consumer_poll", side: twin::consumer_poll }),
+        hot: true,
+    },
+    Case {
+        name: "consume-records",
+        about: "a handler a typed record that does nothing",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        ours: None,
+        baseline: Peer { name: "rdkafka stream().next()", side: peers::stream_next },
+        second: None,
+        hot: false,
+    },
+    Case {
+        name: "latency-acknowledgement",
+        about: "from send to acknowledgement, linger 0, one record in flight",
+        unit: Unit::Microseconds,
+        starts: Starts::Empty,
+        messages: 2_000,
+        ours: None,
+        baseline: Peer { name: "C produce and poll", side: twin::sync_produce },
+        second: None,
+        hot: false,
+    },
+    Case {
+        name: "latency-end-to-end",
+        about: "from send to the consumer, linger 0, 1,000 records a second",
+        unit: Unit::Microseconds,
+        starts: Starts::Empty,
+        messages: 2_000,
+        ours: None,
+        baseline: Peer { name: "rdkafka BaseConsumer::poll", side: peers::base_consumer_end_to_end },
+        second: Some(Peer { name: "C consumer_poll", side: twin::end_to_end }),
+        hot: false,
+    },
+];
+
+impl Case {
+    /// How long librdkafka may wait for more of a batch: the latency cases do not wait.
+    pub(crate) fn linger_ms(&self) -> u32 {
+        if self.unit.is_rate() { 5 } else { 0 }
+    }
+}
+
+/// The case of that name, or those whose names start with it and a hyphen.
+pub(crate) fn named(name: &str) -> Vec<&'static Case> {
+    let begins = |case: &&Case| case.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+    match CASES.iter().find(|case| case.name == name) {
+        Some(case) => vec![case],
+        None => CASES.iter().filter(begins).collect(),
+    }
+}
+
+/// One line a case, for people.
+pub(crate) fn list() -> String {
+    let lines = CASES.iter().map(|case| format!("  {:<24} {} ({})\n", case.name, case.about, case.baseline.name));
+    format!("cases, and what each is compared with:\n{}", lines.collect::<String>())
+}

@@ -1,0 +1,365 @@
+//! The frame of every case: rounds of all sides in random order, a ratio a round, one JSON line at the end.
+
+use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::broker::{Broker, Topic};
+use crate::cases::{Case, Starts, Unit};
+use crate::meter::{self, Used};
+use crate::twin;
+
+/// What can fail in a benchmark: anything; the message is all that anybody wants of it.
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Partitions of every topic here.
+pub(crate) const PARTITIONS: i32 = 8;
+
+/// The value of every record of the throughput cases: 100 bytes that are also text.
+pub(crate) const VALUE: &[u8; 100] = &[b'v'; 100];
+
+/// Messages that a side may have unacknowledged: the same bound for all.
+pub(crate) const MAX_IN_FLIGHT: u64 = 100_000;
+
+/// Tasks of the saturated case, and the queue that they share.
+pub(crate) const SATURATED_TASKS: u64 = 3_000;
+pub(crate) const SATURATED_QUEUE: u64 = 100;
+
+/// One side of a case: does the work once and tells what it took.
+pub(crate) type Side = fn(&Load) -> Outcome<Sample>;
+
+/// The work of one side in one round.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) bootstrap: String,
+    /// It exists, with [`PARTITIONS`] partitions; for the consuming cases it holds exactly `messages` messages.
+    pub(crate) topic: String,
+    pub(crate) messages: u64,
+    pub(crate) linger_ms: u32,
+}
+
+impl Load {
+    /// The settings of every throughput producer. Without `bootstrap.servers`, [`Load::bootstrap`].
+    pub(crate) fn producer_settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("enable.idempotence", "true".into()),
+            ("acks", "all".into()),
+            ("linger.ms", self.linger_ms.to_string()),
+            // Ten times MAX_IN_FLIGHT: the side's own bound is the one that is met.
+            ("queue.buffering.max.messages", (10 * MAX_IN_FLIGHT).to_string()),
+            ("queue.buffering.max.kbytes", "1048576".into()),
+            ("compression.type", "none".into()),
+            ("partitioner", "murmur2_random".into()),
+        ]
+    }
+
+    /// The settings of every consumer. Without `bootstrap.servers`, [`Load::bootstrap`].
+    pub(crate) fn consumer_settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("group.id", format!("{}-{:08x}", self.topic, random() as u32)),
+            ("enable.auto.commit", "false".into()),
+            ("enable.auto.offset.store", "false".into()),
+            ("auto.offset.reset", "earliest".into()),
+            // The default stops fetching a partition for a whole second once 100,000 messages wait.
+            ("queued.min.messages", "1000000".into()),
+            ("queued.max.messages.kbytes", "1048576".into()),
+        ]
+    }
+
+    /// Keys of eight bytes that are also text; message `i` has key `i % keys.len()`.
+    pub(crate) fn keys() -> Vec<[u8; 8]> {
+        (0..1024u32)
+            .map(|number| {
+                let mut key = *b"key-0000";
+                for (digit, place) in key[4..].iter_mut().rev().zip(0..) {
+                    *digit += (number / 10u32.pow(place) % 10) as u8;
+                }
+                key
+            })
+            .collect()
+    }
+}
+
+/// What one side made of its load in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// In the unit of the case.
+    pub(crate) value: f64,
+    pub(crate) operations: u64,
+    pub(crate) used: Used,
+    /// Whether each task's records were stored in the order of its calls, where the case asks.
+    pub(crate) order_kept: Option<bool>,
+}
+
+impl Sample {
+    /// Operations a second.
+    pub(crate) fn rate(operations: u64, used: Used) -> Self {
+        Self { value: operations as f64 / used.wall.as_secs_f64(), operations, used, order_kept: None }
+    }
+
+    /// The median of `latencies`, in microseconds.
+    pub(crate) fn median_latency(latencies: &mut [Duration], used: Used) -> Outcome<Self> {
+        latencies.sort_unstable();
+        let middle = latencies.get(latencies.len() / 2).ok_or("no latency was measured")?;
+        Ok(Self { value: middle.as_secs_f64() * 1e6, operations: latencies.len() as u64, used, order_kept: None })
+    }
+
+    fn cpu_s_per_million(&self) -> f64 {
+        self.used.cpu.as_secs_f64() / self.operations as f64 * 1e6
+    }
+
+    fn allocations_per_operation(&self) -> f64 {
+        self.used.allocations as f64 / self.operations as f64
+    }
+}
+
+/// The line on standard output. Field order is key order.
+#[derive(Serialize)]
+struct Line<'a> {
+    case: &'a str,
+    unit: &'a str,
+    baseline_name: &'a str,
+    ours: f64,
+    baseline: f64,
+    ratio: Spread,
+    allocs_per_op: f64,
+    rounds: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_s_per_million: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline_cpu_s_per_million: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_kept: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline_order_kept: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<Second<'a>>,
+    allocator: &'a str,
+}
+
+#[derive(Serialize)]
+struct Second<'a> {
+    baseline_name: &'a str,
+    baseline: f64,
+    ratio: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline_cpu_s_per_million: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Spread {
+    min: f64,
+    median: f64,
+    max: f64,
+}
+
+/// The samples of one side, a round each.
+struct Series {
+    name: &'static str,
+    side: Side,
+    samples: Vec<Sample>,
+}
+
+impl Series {
+    fn new(name: &'static str, side: Side) -> Self {
+        Self { name, side, samples: Vec::new() }
+    }
+
+    fn median(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.samples.iter().map(figure).collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        median(&figures)
+    }
+
+    fn order_kept(&self) -> Option<bool> {
+        self.samples.iter().map(|sample| sample.order_kept).reduce(|all, one| Some(all? && one?)).flatten()
+    }
+}
+
+/// Runs the rounds of one case and prints its line; with `twin_only`, runs the baselines alone and prints none.
+pub(crate) fn measure(
+    case: &Case,
+    broker: &Broker,
+    rounds: usize,
+    messages: Option<u64>,
+    twin_only: bool,
+) -> Outcome<()> {
+    let mut messages = messages.unwrap_or(case.messages);
+    if matches!(case.starts, Starts::Full) {
+        messages = messages.min(broker.keeps());
+    }
+    let topic = prepare(case, broker, messages)?;
+    let load = Load { bootstrap: broker.bootstrap().into(), topic: topic.name.clone(), messages, linger_ms: case.linger_ms() };
+
+    let mut sides = vec![Series::new(case.baseline.name, case.baseline.side)];
+    sides.extend(case.second.iter().map(|peer| Series::new(peer.name, peer.side)));
+    match case.ours {
+        Some(ours) if !twin_only => sides.push(Series::new("ours", ours)),
+        None if !twin_only => return Err(format!("{} has only its baselines yet: --twin-only", case.name).into()),
+        _ => {}
+    }
+    run_rounds(case, &load, rounds, &mut sides)?;
+
+    match (sides.pop(), sides.as_slice()) {
+        (Some(ours), [baseline, rest @ ..]) if !twin_only => {
+            println!("{}", serde_json::to_string(&line(case, rounds, &ours, baseline, rest.first()))?);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Makes the topic that a case starts from.
+pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<Topic<'b>> {
+    let topic = broker.topic(case.name)?;
+    if matches!(case.starts, Starts::Full) {
+        eprintln!("{}: filling a topic with {messages} messages", case.name);
+        twin::fill(&Load {
+            bootstrap: broker.bootstrap().into(),
+            topic: topic.name.clone(),
+            messages,
+            linger_ms: 5,
+        })?;
+    }
+    Ok(topic)
+}
+
+/// Round 0 warms up the broker and is forgotten. Each round shuffles the sides, so that no side always runs second.
+fn run_rounds(case: &Case, load: &Load, rounds: usize, sides: &mut [Series]) -> Outcome<()> {
+    for round in 0..=rounds {
+        let mut order: Vec<usize> = (0..sides.len()).collect();
+        shuffle(&mut order);
+        for series in order {
+            let series = &mut sides[series];
+            let sample = (series.side)(load).map_err(|error| format!("{}, {}: {error}", case.name, series.name))?;
+            eprintln!(
+                "{} {round}/{rounds} {:<28} {:>12.1} {} {:>7.3} cpu s/M {:>6.2} allocs/op{}",
+                case.name,
+                series.name,
+                sample.value,
+                case.unit.name(),
+                sample.cpu_s_per_million(),
+                sample.allocations_per_operation(),
+                sample.order_kept.map(|kept| if kept { ", order kept" } else { ", ORDER LOST" }).unwrap_or_default(),
+            );
+            if round > 0 {
+                series.samples.push(sample);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn line<'a>(
+    case: &'a Case,
+    rounds: usize,
+    ours: &Series,
+    baseline: &'a Series,
+    second: Option<&'a Series>,
+) -> Line<'a> {
+    let cpu = |series: &Series| case.unit.is_rate().then(|| rounded(series.median(Sample::cpu_s_per_million)));
+    Line {
+        case: case.name,
+        unit: case.unit.name(),
+        baseline_name: baseline.name,
+        ours: rounded(ours.median(|sample| sample.value)),
+        baseline: rounded(baseline.median(|sample| sample.value)),
+        ratio: spread(&case.unit, ours, baseline),
+        allocs_per_op: rounded(ours.median(Sample::allocations_per_operation)),
+        rounds,
+        cpu_s_per_million: cpu(ours),
+        baseline_cpu_s_per_million: cpu(baseline),
+        order_kept: ours.order_kept(),
+        baseline_order_kept: baseline.order_kept(),
+        second: second.map(|second| Second {
+            baseline_name: second.name,
+            baseline: rounded(second.median(|sample| sample.value)),
+            ratio: spread(&case.unit, ours, second),
+            baseline_cpu_s_per_million: cpu(second),
+        }),
+        allocator: meter::ALLOCATOR_NAME,
+    }
+}
+
+/// How many times better ours is than the baseline of the same round, over the rounds.
+fn spread(unit: &Unit, ours: &Series, baseline: &Series) -> Spread {
+    let mut ratios: Vec<f64> = ours
+        .samples
+        .iter()
+        .zip(&baseline.samples)
+        .map(|(ours, theirs)| if unit.is_rate() { ours.value / theirs.value } else { theirs.value / ours.value })
+        .collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    Spread {
+        min: rounded(ratios.first().copied().unwrap_or(f64::NAN)),
+        median: rounded(median(&ratios)),
+        max: rounded(ratios.last().copied().unwrap_or(f64::NAN)),
+    }
+}
+
+/// The median of figures in ascending order.
+pub(crate) fn median(sorted: &[f64]) -> f64 {
+    match (sorted.len(), sorted.len() / 2) {
+        (0, _) => f64::NAN,
+        (odd, middle) if odd % 2 == 1 => sorted[middle],
+        (_, middle) => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// Keeps what the measurement can tell: three places, and none for thousands.
+pub(crate) fn rounded(figure: f64) -> f64 {
+    if figure.abs() >= 1000.0 { figure.round() } else { (figure * 1000.0).round() / 1000.0 }
+}
+
+fn shuffle(order: &mut [usize]) {
+    for end in (1..order.len()).rev() {
+        order.swap(end, (random() % (end as u64 + 1)) as usize);
+    }
+}
+
+/// A number that nobody can guess but nobody needs to: the seed that the standard library gives each hasher.
+pub(crate) fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Window;
+
+    fn series(values: &[f64]) -> Series {
+        let mut series = Series::new("", |_| Err("not run".into()));
+        series.samples = values
+            .iter()
+            .map(|&value| Sample { value, operations: 1, used: Window::open().close(), order_kept: None })
+            .collect();
+        series
+    }
+
+    #[test]
+    fn a_ratio_pairs_the_sides_of_one_round() {
+        let ratio = spread(&Unit::MessagesASecond, &series(&[10.0, 40.0, 30.0]), &series(&[10.0, 20.0, 10.0]));
+        assert_eq!((ratio.min, ratio.median, ratio.max), (1.0, 2.0, 3.0));
+    }
+
+    #[test]
+    fn a_shorter_time_is_the_better_one() {
+        let ratio = spread(&Unit::Microseconds, &series(&[5.0]), &series(&[10.0]));
+        assert_eq!(ratio.median, 2.0);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        assert_eq!(median(&[1.0, 3.0, 5.0, 100.0]), 4.0);
+    }
+
+    #[test]
+    fn keys_are_text_and_differ() {
+        let mut keys = Load::keys();
+        assert_eq!(&keys[1023], b"key-1023");
+        keys.dedup();
+        assert_eq!(keys.len(), 1024);
+    }
+}

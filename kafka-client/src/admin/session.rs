@@ -1,0 +1,233 @@
+//! One call's conversation with the cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::{TopicSpec, is_transient};
+use crate::config::check_client;
+use crate::native::admin::{Found, NewTopic, PerTopic, Requests, TopicConfig};
+use crate::native::{Client, Code, Event, EventKind, NativeError, Queue, Role};
+use crate::{Error, ErrorKind, Kafka, Retry, logging};
+
+/// What librdkafka says when time is up says more than we could: give it this long to say so.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// The number of the one broker of the embedded cluster.
+const EMBEDDED_BROKER: i32 = 1;
+
+/// A client for the length of one call. Its main queue takes answers, errors and log lines alike; this task reads it.
+pub(super) struct Session {
+    client: Arc<Client>,
+    events: Queue,
+    kafka: Kafka,
+    wait: Duration,
+    deadline: Instant,
+    /// The pause before the next look, growing.
+    pause: Duration,
+    /// The last thing that went wrong with a connection: the likely reason when time is up.
+    trouble: Option<NativeError>,
+}
+
+impl Session {
+    pub(super) async fn open(kafka: &Kafka, wait: Duration) -> Result<Self, Error> {
+        let settings = kafka.settings().connection();
+        check_client(&settings)?;
+        let deadline = Instant::now() + wait;
+        // Starting a client reads certificates and starts threads.
+        let client = blocking(move || Client::new(Role::Producer, settings.iter()).map_err(Error::native)).await??;
+        let events = Queue::main(&client).wakes();
+        let pause = Duration::from_millis(5);
+        Ok(Self { client, events, kafka: kafka.clone(), wait, deadline, pause, trouble: None })
+    }
+
+    /// What the cluster can do of a spec: the embedded broker has neither configurations nor replicas.
+    pub(super) fn supported(&self, spec: &TopicSpec) -> TopicSpec {
+        if !self.is_embedded() || (spec.config.is_empty() && spec.replication.is_none()) {
+            return spec.clone();
+        }
+        tracing::debug!(topic = spec.name(), "the embedded broker has no configurations and no replicas: left out");
+        TopicSpec { replication: None, config: Vec::new(), ..spec.clone() }
+    }
+
+    fn is_embedded(&self) -> bool {
+        #[cfg(feature = "embedded")]
+        return self.kafka.embedded_handle().is_some();
+        #[cfg(not(feature = "embedded"))]
+        false
+    }
+
+    /// What is known of topics; one that does not exist is left out.
+    pub(super) async fn describe(&mut self, names: &[&str]) -> Result<HashMap<String, Result<Found, Error>>, Error> {
+        let topics = self.ask(|requests| requests.describe_topics(names), Event::topic_descriptions).await?;
+        let known = topics.into_iter().filter(|(_, found)| {
+            let error = found.as_ref().err();
+            // A topic without a leader yet is on its way, too.
+            !error.is_some_and(|error| error.code == Code::UnknownTopicOrPartition || is_transient(error))
+        });
+        let known = known.map(|(name, found)| {
+            let found = found.map_err(|error| Error::native(error).with_topic(&name));
+            (name, found)
+        });
+        Ok(known.collect())
+    }
+
+    pub(super) async fn configs(&mut self, names: &[&str]) -> Result<PerTopic<TopicConfig>, Error> {
+        match self.is_embedded() {
+            true => Ok(Vec::new()),
+            false => self.ask(|requests| requests.describe_configs(names), Event::topic_configs).await,
+        }
+    }
+
+    pub(super) async fn create(&mut self, topics: &[NewTopic<'_>]) -> Result<PerTopic<()>, Error> {
+        #[cfg(feature = "embedded")]
+        if let Some(embedded) = self.kafka.embedded_handle() {
+            let topics: Vec<(String, i32)> =
+                topics.iter().map(|topic| (topic.name.to_owned(), topic.partitions)).collect();
+            let embedded = embedded.clone();
+            let create = move |(name, partitions): (String, i32)| {
+                let created = embedded.mock().create_topic(&name, partitions);
+                (name, created)
+            };
+            return blocking(move || topics.into_iter().map(create).collect()).await;
+        }
+        self.ask(|requests| requests.create_topics(topics), Event::topic_results).await
+    }
+
+    pub(super) async fn grow(&mut self, topics: &[(&str, i32)]) -> Result<PerTopic<()>, Error> {
+        if let Some((name, partitions)) = topics.first().filter(|_| self.is_embedded()) {
+            let text = format!("it has fewer than {partitions} partitions, and the embedded broker cannot add any");
+            return Err(Error::new(ErrorKind::Mismatch, text).with_topic(*name));
+        }
+        self.ask(|requests| requests.create_partitions(topics), Event::topic_results).await
+    }
+
+    pub(super) async fn delete(&mut self, names: &[&str]) -> Result<PerTopic<()>, Error> {
+        if !self.is_embedded() {
+            return self.ask(|requests| requests.delete_topics(names), Event::topic_results).await;
+        }
+        let existing = self.describe(names).await?;
+        match existing.keys().next() {
+            Some(name) => {
+                let text = "the embedded broker cannot delete a topic";
+                Err(Error::new(ErrorKind::Broker, text).with_topic(name))
+            }
+            None => {
+                let missing = NativeError::unknown_topic();
+                Ok(names.iter().map(|name| ((*name).to_owned(), Err(missing.clone()))).collect())
+            }
+        }
+    }
+
+    /// Waits until topics that were deleted are no longer seen, `at_most` so long: another process may have created
+    /// one again.
+    pub(super) async fn forget(&mut self, names: &[&str], at_most: Duration) -> Result<(), Error> {
+        let until = self.deadline.min(Instant::now() + at_most);
+        while !names.is_empty() && Instant::now() < until && !self.describe(names).await?.is_empty() {
+            sleep(self.next_pause()).await;
+        }
+        Ok(())
+    }
+
+    /// Waits before another look; fails when time is up, with what is `missing`: a topic, and why it is not done.
+    pub(super) async fn pause(&mut self, missing: impl FnOnce() -> (String, String)) -> Result<(), Error> {
+        let next = Instant::now() + self.next_pause();
+        if next < self.deadline {
+            sleep_until(next).await;
+            return Ok(());
+        }
+        let (topic, reason) = missing();
+        Err(self.too_late(&reason).with_topic(topic))
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(Duration::from_millis(500));
+        pause
+    }
+
+    /// Sends a request and waits for its answer, again and again while the cluster is busy with itself.
+    async fn ask<T>(
+        &mut self,
+        submit: impl Fn(&Requests<'_>) -> Result<(), NativeError>,
+        read: impl Fn(&Event) -> Option<T>,
+    ) -> Result<T, Error> {
+        loop {
+            let wait = self.deadline.saturating_duration_since(Instant::now());
+            let broker = self.is_embedded().then_some(EMBEDDED_BROKER);
+            let requests = Requests { client: &self.client, answers: &self.events, wait, broker };
+            submit(&requests).map_err(Error::native)?;
+            match self.answer(&read).await? {
+                Ok(answer) => return Ok(answer),
+                Err(error) if is_transient(&error) => {
+                    let reason = error.to_string();
+                    self.trouble = Some(error);
+                    let next = Instant::now() + self.next_pause();
+                    if next >= self.deadline {
+                        return Err(self.too_late(&reason));
+                    }
+                    sleep_until(next).await;
+                }
+                Err(error) if error.code == Code::OperationTimedOut => return Err(self.too_late(&error.text)),
+                Err(error) => return Err(Error::native(error)),
+            }
+        }
+    }
+
+    /// The answer to the one request that is under way.
+    async fn answer<T>(&mut self, read: &impl Fn(&Event) -> Option<T>) -> Result<Result<T, NativeError>, Error> {
+        loop {
+            let Ok(event) = timeout_at(self.deadline + GRACE, self.events.next()).await else {
+                return Err(self.too_late("no answer"));
+            };
+            match event.kind() {
+                EventKind::Log => logging::client_log(&event),
+                EventKind::Error => self.note_trouble(&event)?,
+                _ => match (event.error(), read(&event)) {
+                    (Err(error), _) => return Ok(Err(error)),
+                    (Ok(()), Some(answer)) => {
+                        self.trouble = None;
+                        return Ok(Ok(answer));
+                    }
+                    // Not an answer: statistics, say.
+                    (Ok(()), None) => {}
+                },
+            }
+        }
+    }
+
+    /// Most trouble passes, and the request with it. A login that is refused does not.
+    fn note_trouble(&mut self, event: &Event) -> Result<(), Error> {
+        let Err(error) = event.error() else { return Ok(()) };
+        if error.fatal || matches!(error.code, Code::Authentication | Code::SaslAuthenticationFailed) {
+            return Err(Error::native(error));
+        }
+        // That all are down says less than why the last one is.
+        if error.code != Code::AllBrokersDown || self.trouble.is_none() {
+            self.trouble = Some(error);
+        }
+        Ok(())
+    }
+
+    /// Time is up: for want of a connection, or for something that takes longer.
+    fn too_late(&self, reason: &str) -> Error {
+        let text = format!("{reason} after {:?}", self.wait);
+        let timeout = |kind| Error::new(kind, text).with_retry(Retry::Temporary);
+        match &self.trouble {
+            Some(trouble) if Error::native(trouble.clone()).kind() == ErrorKind::Unreachable => {
+                timeout(ErrorKind::Unreachable).with_source(trouble.clone())
+            }
+            Some(trouble) => timeout(ErrorKind::Timeout).with_source(trouble.clone()),
+            None => timeout(ErrorKind::Timeout),
+        }
+    }
+}
+
+/// Runs a short native call that may block.
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(call)
+        .await
+        .map_err(|error| Error::new(ErrorKind::Closed, "the runtime is shutting down").with_source(error))
+}

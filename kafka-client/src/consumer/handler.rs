@@ -1,0 +1,102 @@
+//! Handlers: what a consumer does with what it reads.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use futures::FutureExt;
+
+use crate::producer::Delivery;
+
+/// An error of a handler, of any type.
+pub(crate) type HandlerError = Box<dyn StdError + Send + Sync>;
+
+/// Handles a record ([`Received`](crate::Received)), a batch, or a failed record. Any
+/// `Fn(I) -> impl Future<Output = Result<C, E>>` is one, where `C` is `()` or a [`Completion`].
+///
+/// Wrappers implement it around another handler: retry, dead letters, timeouts.
+///
+/// ```
+/// # use kafka_client::Received;
+/// # struct Order;
+/// # #[derive(Debug)] struct CardDeclined;
+/// # impl std::fmt::Display for CardDeclined { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { Ok(()) } }
+/// # impl std::error::Error for CardDeclined {}
+/// async fn charge(order: Received<String, Order>) -> Result<(), CardDeclined> {
+///     println!("charging {} ({} at {})", order.key(), order.partition(), order.offset());
+///     Ok(())
+/// }
+/// # fn is_handler<I>(_: impl kafka_client::Handler<I>) {}
+/// # is_handler::<Received<String, Order>>(charge);
+/// ```
+pub trait Handler<I>: Send + Sync + 'static {
+    /// Why it failed.
+    type Error: Into<Box<dyn StdError + Send + Sync>> + Send;
+
+    /// Handles `input`. The input's offset is committed once the returned [`Completion`] is done, and that of
+    /// every record before it.
+    ///
+    /// # Errors
+    /// End the consumer, with the offset uncommitted: a wrapper that retries or dead-letters goes around the handler.
+    fn handle(&self, input: I) -> impl Future<Output = Result<Completion, Self::Error>> + Send;
+}
+
+impl<I, F, Fut, C, E> Handler<I> for F
+where
+    I: Send,
+    F: Fn(I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<C, E>> + Send,
+    C: Into<Completion>,
+    E: Into<Box<dyn StdError + Send + Sync>> + Send,
+{
+    type Error = E;
+
+    async fn handle(&self, input: I) -> Result<Completion, E> {
+        self(input).await.map(Into::into)
+    }
+}
+
+/// When a handled record is finished: now, or once something else has ended.
+///
+/// A handler that returns before its work is done (a record it has enqueued, say) lets the consumer go on; the offset
+/// waits. A [`Delivery`] is a completion.
+pub struct Completion {
+    later: Option<Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>>,
+}
+
+impl Completion {
+    /// Finished now.
+    pub fn done() -> Self {
+        Self { later: None }
+    }
+
+    /// Finished once `work` is. When that fails, the consumer ends as if the handler had failed.
+    pub fn later<E: Into<Box<dyn StdError + Send + Sync>>>(
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        Self { later: Some(Box::pin(work.map(|result| result.map_err(Into::into)))) }
+    }
+
+    pub(crate) fn into_later(self) -> Option<Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>> {
+        self.later
+    }
+}
+
+impl From<()> for Completion {
+    fn from((): ()) -> Self {
+        Self::done()
+    }
+}
+
+impl From<Delivery> for Completion {
+    fn from(delivery: Delivery) -> Self {
+        Self::later(async move { delivery.await.map(drop) })
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.later.is_none() { "Completion::done" } else { "Completion::later" })
+    }
+}

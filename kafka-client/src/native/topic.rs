@@ -1,0 +1,189 @@
+//! A topic as a producer knows it; the three ways to hand a record over.
+
+use std::ffi::c_void;
+use std::mem;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use rdkafka_sys::bindings as sys;
+
+use super::client::c_string;
+use super::headers::NewHeaders;
+use super::{Client, NativeError};
+
+/// An `rd_kafka_topic_t`: looked up once, used for every record.
+pub(crate) struct Topic {
+    ptr: NonNull<sys::rd_kafka_topic_t>,
+    client: Arc<Client>,
+}
+
+// SAFETY: topic handles are reference counted and thread-safe.
+unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
+
+/// A record to hand over: borrowed bytes, which librdkafka copies, and the token that comes back with its report.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    /// `None`: the partitioner decides.
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) token: usize,
+}
+
+impl Topic {
+    pub(crate) fn new(client: &Arc<Client>, name: &str) -> Result<Self, NativeError> {
+        let name = c_string(name)?;
+        // SAFETY: client and name are alive; a null configuration means the client's default.
+        let ptr = unsafe { sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), ptr::null_mut()) };
+        match NonNull::new(ptr) {
+            Some(ptr) => Ok(Self { ptr, client: client.clone() }),
+            // SAFETY: reads this thread's last error.
+            None => Err(NativeError::from_raw(unsafe { sys::rd_kafka_last_error() })),
+        }
+    }
+
+    pub(super) fn raw(&self) -> *mut sys::rd_kafka_topic_t {
+        self.ptr.as_ptr()
+    }
+
+    /// Hands one record over.
+    #[inline]
+    pub(crate) fn produce(&self, record: Outgoing<'_>) -> Result<(), NativeError> {
+        let (key, key_len) = parts(record.key);
+        let (value, value_len) = parts(record.value);
+        // SAFETY: the topic is alive, the slices too, and with `MSG_F_COPY` both are copied before the call returns.
+        let answer = unsafe {
+            sys::rd_kafka_produce(
+                self.raw(),
+                record.partition.unwrap_or(UNASSIGNED),
+                sys::RD_KAFKA_MSG_F_COPY,
+                value,
+                value_len,
+                key,
+                key_len,
+                record.token as *mut c_void,
+            )
+        };
+        match answer {
+            0 => Ok(()),
+            // SAFETY: reads this thread's last error, which the call above has set.
+            _ => Err(NativeError::from_raw(unsafe { sys::rd_kafka_last_error() })),
+        }
+    }
+
+    /// Hands over one record with headers or a timestamp (milliseconds since the epoch).
+    pub(crate) fn produce_with<'h>(
+        &self,
+        record: Outgoing<'_>,
+        timestamp: Option<i64>,
+        headers: impl ExactSizeIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
+    ) -> Result<(), NativeError> {
+        let headers = (headers.len() > 0).then(|| NewHeaders::new(headers)).transpose()?;
+        let (key, key_size) = parts(record.key);
+        let (value, value_size) = parts(record.value);
+        let mut fields = [
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, |u| u.rkt = self.raw()),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION, |u| {
+                u.i32_ = record.partition.unwrap_or(UNASSIGNED);
+            }),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, |u| {
+                u.mem = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: value, size: value_size };
+            }),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, |u| {
+                u.mem = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: key, size: key_size };
+            }),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = record.token as *mut c_void),
+            // Zero is librdkafka's "now".
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, |u| u.i64_ = timestamp.unwrap_or(0)),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END, |_| ()),
+        ];
+        let mut used = fields.len() - 1;
+        if let Some(headers) = &headers {
+            fields[used] = field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers.raw());
+            used += 1;
+        }
+        // SAFETY: `used` fields are set, everything they point to is alive during the call, and key and value are
+        // copied. The header list passes to librdkafka on success only. A non-null answer is ours.
+        unsafe { NativeError::take(sys::rd_kafka_produceva(self.client.raw(), fields.as_ptr(), used)) }?;
+        if let Some(headers) = headers {
+            headers.handed_over();
+        }
+        Ok(())
+    }
+
+    /// Hands many records over, reading the clock and taking the topic's lock once. `refused` is called with the
+    /// index and the error of each that was not taken.
+    pub(crate) fn produce_many<'a>(
+        &self,
+        scratch: &mut Batch,
+        records: impl IntoIterator<Item = Outgoing<'a>>,
+        mut refused: impl FnMut(usize, NativeError),
+    ) {
+        let messages = &mut scratch.messages;
+        messages.clear();
+        messages.extend(records.into_iter().map(|record| {
+            let (key, key_len) = parts(record.key);
+            let (payload, len) = parts(record.value);
+            sys::rd_kafka_message_t {
+                err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+                rkt: ptr::null_mut(),
+                partition: record.partition.unwrap_or(UNASSIGNED),
+                payload,
+                len,
+                key: key,
+                key_len,
+                offset: 0,
+                _private: record.token as *mut c_void,
+            }
+        }));
+        let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
+        // SAFETY: the topic is alive, `messages` holds that many initialised elements, and their bytes live for `'a`,
+        // longer than the call, which copies them.
+        let taken = unsafe {
+            sys::rd_kafka_produce_batch(self.raw(), UNASSIGNED, flags, messages.as_mut_ptr(), messages.len() as i32)
+        };
+        if taken as usize != messages.len() {
+            for (index, message) in messages.iter().enumerate() {
+                if let Err(error) = NativeError::check(message.err) {
+                    refused(index, error);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: our reference, given back once, while the client is alive.
+        unsafe { sys::rd_kafka_topic_destroy(self.raw()) };
+    }
+}
+
+/// Room for the records of one batch call, reused.
+#[derive(Default)]
+pub(crate) struct Batch {
+    messages: Vec<sys::rd_kafka_message_t>,
+}
+
+// SAFETY: between calls the pointers in it are dead values that nobody reads.
+unsafe impl Send for Batch {}
+
+const UNASSIGNED: i32 = -1;
+
+/// Null and a length of zero for null; a slice's own pointer is never null, also when it is empty.
+fn parts(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
+    bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
+}
+
+fn field(
+    vtype: sys::rd_kafka_vtype_t,
+    set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1),
+) -> sys::rd_kafka_vu_t {
+    // SAFETY: a union of integers and pointers, for all of which zero is a valid value.
+    let mut field = sys::rd_kafka_vu_t { vtype, u: unsafe { mem::zeroed() } };
+    set(&mut field.u);
+    field
+}

@@ -1,0 +1,392 @@
+//! Producing: records go out, and every one of them gets an answer.
+//!
+//! ```text
+//!   send / enqueue / send_with / send_batch / Sender
+//!      │  encode into a reused buffer            (a missing schema is awaited, then again)
+//!      │  partitioner, permit (records, bytes)   (no room: wait in line, first come first served)
+//!      ▼  interceptors
+//!   librdkafka ──▶ broker
+//!      │
+//!      ▼  event thread: reports
+//!   slot ──▶ Delivery      batch ──▶ one answer      callback threads ──▶ callbacks, hooks, interceptors
+//! ```
+
+mod attempt;
+mod batch;
+mod builder;
+mod callbacks;
+mod core;
+mod delivery;
+mod events;
+mod handles;
+mod many;
+mod outcome;
+mod sender;
+mod slot;
+mod token;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub use batch::{BatchError, BatchFailure};
+pub use builder::{Acks, Compression, ProducerBuilder};
+pub(crate) use callbacks::panic_text;
+pub use delivery::Delivery;
+pub use outcome::{Delivered, Outcome, SendError, TrySendError};
+pub use sender::Sender;
+
+use self::attempt::{Attempt, closed, full};
+use self::callbacks::{Callback, Runners};
+use self::core::{Core, Permit, Totals};
+use self::events::{Control, Ending};
+use self::handles::Handles;
+use crate::error::{Error, ErrorKind};
+use crate::interceptor::ProducerInterceptor;
+use crate::native::{Client, Queue};
+use crate::partitioner::Partitioner;
+use crate::record::{Sendable, sealed};
+
+/// Sends records to any topic. Cheap to clone; all clones share one queue and one connection a broker.
+///
+/// | you want | use |
+/// |---|---|
+/// | the broker's answer, one record after the other | [`send`](Self::send) |
+/// | many records in flight, each answer later | [`enqueue`](Self::enqueue), then the [`Delivery`] |
+/// | not to wait at all | [`try_enqueue`](Self::try_enqueue) |
+/// | a function called with the answer | [`send_with`](Self::send_with) |
+/// | many records, one answer | [`send_batch`](Self::send_batch) |
+/// | one topic, one task, the least work a record | [`sender`](Self::sender) |
+///
+/// A record is acknowledged when all in-sync replicas have it (`acks=all`), and retries neither duplicate nor reorder
+/// it (`enable.idempotence=true`).
+///
+/// ```
+/// # use kafka_client::{Json, Kafka, Topic, Utf8};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kafka = Kafka::embedded()?;
+/// let producer = kafka.producer().build()?;
+/// let greetings = Topic::new("greetings", Utf8, Json::<String>::new());
+///
+/// let delivered = producer.send(greetings.record("en", &"hello".to_owned())).await?;
+/// assert_eq!(delivered.offset(), 0);
+/// producer.close(std::time::Duration::from_secs(5)).await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping the last clone without [`close`](Self::close) gives the records in flight another 30 s in the background,
+/// and logs how many were left; a process that ends before that loses them.
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<OwnedProducer>,
+}
+
+/// The producer proper; dropped with its last clone.
+struct OwnedProducer {
+    shared: Arc<Shared>,
+}
+
+/// What sends need.
+struct Shared {
+    core: Arc<Core>,
+    client: Arc<Client>,
+    handles: Handles,
+    runners: Arc<Runners>,
+    control: Arc<Control>,
+    /// To wake the event thread.
+    queue: Queue,
+    partitioner: Option<Box<dyn Partitioner>>,
+    interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    #[cfg(feature = "embedded")]
+    _embedded: Option<Arc<crate::embedded::Embedded>>,
+}
+
+/// How often a record may miss something before that is an error: each miss is another schema, or a registry that
+/// forgets.
+const MOST_MISSES: usize = 8;
+/// How long a producer that was dropped goes on.
+const DROP_GRACE: Duration = Duration::from_secs(30);
+/// One step of a native flush, after which it looks whether anybody still waits.
+const FLUSH_STEP: Duration = Duration::from_millis(50);
+
+impl Producer {
+    /// Sends a record and waits for the broker's answer.
+    ///
+    /// For many records, waiting for each in turn costs a round trip a record: see [`enqueue`](Self::enqueue).
+    ///
+    /// # Errors
+    /// The [`SendError`] says what went wrong, whether the record may be in the log, and gives it back. Retries have
+    /// been made already (for `message.timeout.ms`, 5 minutes by default).
+    ///
+    /// # Cancel safety
+    /// Dropping the future before the record has its place in the queue: it is not sent. After that: it is sent, and
+    /// nobody hears of the answer.
+    pub async fn send<R: Sendable>(&self, record: R) -> Outcome {
+        self.enqueue(record).await?.await
+    }
+
+    /// Sends a record and waits for the broker's answer, but not longer than `wait`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); and [`ErrorKind::Timeout`] when the time is over. The record may then be on its way
+    /// all the same ([`SendError::maybe_written`]); a deadline ends the waiting, not the record.
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn send_within<R: Sendable>(&self, record: R, wait: Duration) -> Outcome {
+        let start = Instant::now();
+        match tokio::time::timeout(wait, self.enqueue(record)).await {
+            Ok(delivery) => delivery?.within(wait.saturating_sub(start.elapsed())).await,
+            Err(_) => {
+                let text = format!("no room in the queue within {wait:?}; the record was not accepted");
+                Err(SendError::new(Error::new(ErrorKind::Timeout, text).with_retry(crate::Retry::Temporary), false, None))
+            }
+        }
+    }
+
+    /// Puts a record in the queue, waiting for room if need be, and returns its [`Delivery`].
+    ///
+    /// Records are sent in the order in which these calls return; waiting is fair, first come, first served.
+    ///
+    /// # Errors
+    /// When the record cannot be encoded, is too large, or the producer is closed or has failed for good.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the place in line; the record is not sent.
+    #[inline]
+    pub async fn enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, SendError> {
+        let slot = self.shared().admit(record, &mut None).await?;
+        Ok(Delivery::new(self.shared().core.clone(), slot))
+    }
+
+    /// Puts a record in the queue if there is room now.
+    ///
+    /// # Errors
+    /// Gives the record back: [`ErrorKind::Full`] where there is no room, or where something has to be fetched first
+    /// (a schema, the partition count); and as [`enqueue`](Self::enqueue).
+    pub fn try_enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, TrySendError<R>> {
+        match self.shared().attempt(&record, &mut None, &mut None) {
+            Attempt::Placed(slot) => Ok(Delivery::new(self.shared().core.clone(), slot)),
+            Attempt::Full(_) => Err(TrySendError::new(full(), record)),
+            Attempt::Miss(_) | Attempt::Uncounted(_) => {
+                let error = Error::new(ErrorKind::Full, "not ready yet: a schema or the partition count is missing");
+                Err(TrySendError::new(error.with_retry(crate::Retry::Temporary), record))
+            }
+            Attempt::Failed(error) => Err(TrySendError::new(error.into_parts().0, record)),
+        }
+    }
+
+    /// Puts a record in the queue, waiting for room if need be; `callback` gets the answer.
+    ///
+    /// Callbacks run in the order of the answers, on a thread of their own. One that takes long or panics delays no
+    /// delivery, and other callbacks by 10 ms at most (up to 16 may hang at once).
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue); the callback is not called then.
+    ///
+    /// # Cancel safety
+    /// As [`enqueue`](Self::enqueue).
+    pub async fn send_with<R: Sendable>(
+        &self,
+        record: R,
+        callback: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), SendError> {
+        let mut callback: Option<Callback> = Some(Box::new(callback));
+        self.shared().admit(record, &mut callback).await.map(drop)
+    }
+
+    /// How many records are in flight: accepted, and not answered yet.
+    pub fn in_flight(&self) -> usize {
+        self.shared().core.counts().0
+    }
+
+    /// Waits until every record that was accepted before this call has its answer, `deadline` at most. What lingers
+    /// is sent now.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the waiting only.
+    pub async fn flush(&self, deadline: Duration) -> FlushReport {
+        let (_, before) = self.shared().core.counts();
+        let _pump = Pump::start(self.shared().client.clone());
+        let _ = tokio::time::timeout(deadline, self.shared().core.drained()).await;
+        self.shared().report_since(before)
+    }
+
+    /// Refuses further records, waits for those in flight, `deadline` at most, and ends the client. Holds for all
+    /// clones.
+    ///
+    /// Records that are still waiting at the deadline are given up: their deliveries and callbacks get an error that
+    /// says whether they may have been written, and the report counts them.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the producer closed; the rest happens in the background.
+    pub async fn close(&self, deadline: Duration) -> FlushReport {
+        let start = Instant::now();
+        let shared = self.shared();
+        let (_, before) = shared.core.counts();
+        shared.core.close();
+        // A part of the time is for giving up what is left, and for the last callbacks.
+        let drain = deadline.saturating_sub((deadline / 5).min(Duration::from_millis(500)));
+        shared.end(start + drain, start + deadline);
+        let _pump = Pump::start(shared.client.clone());
+        let _ = tokio::time::timeout(deadline, shared.control.over()).await;
+        let report = shared.report_since(before);
+        tracing::info!(delivered = report.delivered, failed = report.failed, unknown = report.unknown, "producer closed");
+        report
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+}
+
+impl Shared {
+    /// Hands a record over, awaiting whatever it needs: room, a schema, the partition count.
+    #[inline]
+    async fn admit<R: sealed::Sendable>(
+        &self,
+        record: R,
+        callback: &mut Option<Callback>,
+    ) -> Result<u32, SendError> {
+        match self.attempt(&record, &mut None, callback) {
+            Attempt::Placed(slot) => Ok(slot),
+            Attempt::Failed(error) => Err(error),
+            need => self.admit_slowly(record, need, callback).await,
+        }
+    }
+
+    async fn admit_slowly<R: sealed::Sendable>(
+        &self,
+        record: R,
+        mut need: Attempt,
+        callback: &mut Option<Callback>,
+    ) -> Result<u32, SendError> {
+        let mut permit = None;
+        for _ in 0..MOST_MISSES {
+            let met = self.meet(need, &mut permit).await;
+            met.map_err(|error| SendError::new(error.with_topic(record.topic_text()), false, None))?;
+            need = match self.attempt(&record, &mut permit, callback) {
+                Attempt::Placed(slot) => return Ok(slot),
+                Attempt::Failed(error) => return Err(error),
+                need => need,
+            };
+        }
+        Err(forgetful(record.topic_text()))
+    }
+
+    /// Awaits what an attempt lacked.
+    async fn meet(&self, need: Attempt, permit: &mut Option<Permit>) -> Result<(), Error> {
+        match need {
+            Attempt::Full(bytes) => {
+                *permit = Some(self.core.acquire(1, bytes).await.map_err(|_| closed())?);
+                Ok(())
+            }
+            Attempt::Miss(miss) => miss.resolve().await.map_err(Error::unencodable),
+            Attempt::Uncounted(handle) => handle.ask_partitions().await,
+            Attempt::Placed(_) | Attempt::Failed(_) => Ok(()),
+        }
+    }
+
+    fn report_since(&self, before: Totals) -> FlushReport {
+        let (left, now) = self.core.counts();
+        FlushReport {
+            delivered: now.delivered - before.delivered,
+            failed: now.failed - before.failed,
+            unknown: now.unknown - before.unknown + left as u64,
+        }
+    }
+
+    /// Lets the event thread end.
+    fn end(&self, drain: Instant, callbacks: Instant) {
+        self.control.end(Ending { drain, callbacks });
+        self.queue.interrupt();
+    }
+}
+
+fn forgetful(topic: &str) -> SendError {
+    let text = format!("something was missing again after {MOST_MISSES} fetches");
+    SendError::new(Error::new(ErrorKind::Encode, text).with_topic(topic), false, None)
+}
+
+impl Drop for OwnedProducer {
+    fn drop(&mut self) {
+        if !self.shared.core.close() {
+            return;
+        }
+        let (in_flight, _) = self.shared.core.counts();
+        let shared = self.shared.clone();
+        let until = Instant::now() + DROP_GRACE;
+        shared.end(until, until);
+        if in_flight == 0 {
+            return;
+        }
+        tracing::warn!(in_flight, "producer dropped without close; sending what is left for up to {DROP_GRACE:?}");
+        let wait = move || {
+            crate::native::client::this_thread_may_block();
+            let (_, before) = shared.core.counts();
+            shared.client.flush(DROP_GRACE);
+            let report = shared.report_since(before);
+            tracing::warn!(
+                delivered = report.delivered,
+                failed = report.failed,
+                unknown = report.unknown,
+                "what a dropped producer had left"
+            );
+        };
+        if let Err(error) = std::thread::Builder::new().name("kafka-drop".into()).spawn(wait) {
+            tracing::error!(%error, in_flight, "no thread to send on; the records may be lost");
+        }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+/// How the records that a flush or close waited for have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "records may have failed"]
+pub struct FlushReport {
+    /// Acknowledged by the broker.
+    pub delivered: u64,
+    /// Failed, and certainly not in the log.
+    pub failed: u64,
+    /// Not known: still on their way, or given up while a request was under way.
+    pub unknown: u64,
+}
+
+impl FlushReport {
+    /// Whether every record was delivered.
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && self.unknown == 0
+    }
+}
+
+/// Tells librdkafka not to let records linger, as long as it lives.
+struct Pump {
+    stop: Arc<AtomicBool>,
+}
+
+impl Pump {
+    fn start(client: Arc<Client>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        // Blocks in steps, so that it ends soon after the flush does.
+        tokio::task::spawn_blocking(move || {
+            while !stopped.load(Ordering::Acquire) && !client.flush(FLUSH_STEP) {}
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}

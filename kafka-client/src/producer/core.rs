@@ -1,0 +1,397 @@
+//! What bounds a producer, and what remembers its records: permits, slots, counts.
+//!
+//! ```text
+//!   send ── take() ──▶ [permit + slot] ── produce ──▶ librdkafka ── report ──▶ settle() ──▶ [slot: result] ──▶ Delivery
+//!             │ no room                                                │
+//!             └──▶ waits in line (fair, first come first served) ◀── permits come back
+//! ```
+//!
+//! One lock guards permits, slots and counts; a send takes it once, a whole event of reports takes it once.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Poll;
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::batch::Batches;
+use super::slot::{Slot, Slots};
+
+/// The state that producers, deliveries and the event thread share.
+pub(crate) struct Core {
+    limits: Limits,
+    state: Mutex<State>,
+    slots: Slots,
+    pub(super) batches: Batches,
+    /// Told whenever no record of an epoch is in flight any more.
+    idle: Notify,
+}
+
+/// How much may be in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+struct State {
+    free_records: usize,
+    /// Signed: headers are counted after the permit was taken, and may overdraw it for a moment.
+    free_bytes: i64,
+    free_slots: Vec<u32>,
+    line: VecDeque<Arc<Waiter>>,
+    closed: bool,
+    /// Flushes wait for the records of an epoch, so that they do not wait for what is sent after them.
+    epoch: usize,
+    in_flight: [usize; 2],
+    totals: Totals,
+}
+
+/// How records ended, since the producer was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) delivered: u64,
+    /// Failed, and not in the log.
+    pub(crate) failed: u64,
+    /// Failed, but possibly in the log.
+    pub(crate) unknown: u64,
+}
+
+/// Why a permit was not to be had at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full,
+    Closed,
+}
+
+/// A permit for some records and bytes, given back unless it was used.
+pub(crate) struct Permit {
+    core: Arc<Core>,
+    records: usize,
+    bytes: usize,
+}
+
+struct Waiter {
+    records: usize,
+    bytes: usize,
+    fate: AtomicU8,
+    waker: AtomicWaker,
+}
+
+const WAITING: u8 = 0;
+const GRANTED: u8 = 1;
+const REFUSED: u8 = 2;
+
+/// What the reports of one event add up to.
+#[derive(Default)]
+pub(super) struct Settled {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+    pub(super) of_epoch: [usize; 2],
+    pub(super) totals: Totals,
+    /// Slots that nobody will read.
+    pub(super) slots: Vec<u32>,
+}
+
+impl Core {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = State {
+            free_records: limits.records,
+            free_bytes: i64::try_from(limits.bytes).unwrap_or(i64::MAX),
+            free_slots: Vec::new(),
+            line: VecDeque::new(),
+            closed: false,
+            epoch: 0,
+            in_flight: [0; 2],
+            totals: Totals::default(),
+        };
+        Self {
+            limits,
+            state: Mutex::new(state),
+            slots: Slots::new(),
+            batches: Batches::default(),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Takes a permit for one record and a slot for its result, if there is room and nobody waits in line.
+    #[inline]
+    pub(super) fn take(&self, bytes: usize) -> Result<(u32, usize), Refusal> {
+        let bytes = self.capped(bytes);
+        let mut state = self.state.lock();
+        state.take(1, bytes)?;
+        Ok(state.start(&self.slots))
+    }
+
+    /// Takes a permit for many records, without slots.
+    pub(super) fn take_many(&self, records: usize, bytes: usize) -> Result<usize, Refusal> {
+        let bytes = self.capped(bytes);
+        let mut state = self.state.lock();
+        state.take(records.min(self.limits.records), bytes)?;
+        let epoch = state.epoch;
+        state.in_flight[epoch] += records;
+        Ok(epoch)
+    }
+
+    /// Waits in line for a permit.
+    ///
+    /// Cancel safe: what was granted to a future that is dropped goes to the next in line.
+    pub(super) async fn acquire(self: &Arc<Self>, records: usize, bytes: usize) -> Result<Permit, Refusal> {
+        let (records, bytes) = (records.min(self.limits.records), self.capped(bytes));
+        let waiter = {
+            let mut state = self.state.lock();
+            match state.take(records, bytes) {
+                Ok(()) => return Ok(Permit { core: self.clone(), records, bytes }),
+                Err(Refusal::Closed) => return Err(Refusal::Closed),
+                Err(Refusal::Full) => {
+                    let waiter = Arc::new(Waiter {
+                        records,
+                        bytes,
+                        fate: AtomicU8::new(WAITING),
+                        waker: AtomicWaker::new(),
+                    });
+                    state.line.push_back(waiter.clone());
+                    waiter
+                }
+            }
+        };
+        let place = Place { core: self, waiter: &waiter };
+        let fate = poll_fn(|context| {
+            place.waiter.waker.register(context.waker());
+            match place.waiter.fate.load(Ordering::Acquire) {
+                WAITING => Poll::Pending,
+                fate => Poll::Ready(fate),
+            }
+        })
+        .await;
+        std::mem::forget(place);
+        match fate {
+            GRANTED => Ok(Permit { core: self.clone(), records, bytes }),
+            _ => Err(Refusal::Closed),
+        }
+    }
+
+    /// Turns a permit into a record in flight; its size may have changed since (`bytes`).
+    pub(super) fn start(&self, permit: Permit, bytes: usize) -> (u32, usize) {
+        let mut state = self.state.lock();
+        state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
+        permit.used();
+        state.start(&self.slots)
+    }
+
+    /// Turns a permit into `records` records in flight, without slots; their number and size may have changed.
+    pub(super) fn start_many(&self, permit: Permit, records: usize, bytes: usize) -> usize {
+        let mut state = self.state.lock();
+        state.free_records = state.free_records + permit.records - records.min(permit.records);
+        state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
+        permit.used();
+        let epoch = state.epoch;
+        state.in_flight[epoch] += records;
+        epoch
+    }
+
+    /// Counts bytes that were added to a record after its permit was taken.
+    pub(super) fn overdraw(&self, bytes: usize) {
+        self.state.lock().free_bytes -= bytes as i64;
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, index: u32) -> &Slot {
+        self.slots.get(index)
+    }
+
+    /// Gives back the slot of a result that was read.
+    #[inline]
+    pub(super) fn free_slot(&self, index: u32) {
+        self.state.lock().free_slots.push(index);
+    }
+
+    /// Accounts for an event's reports: permits go to those who wait in line, flushes learn that they are done.
+    pub(super) fn settle(&self, settled: &mut Settled) {
+        if settled.records == 0 && settled.slots.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.free_records = (state.free_records + settled.records).min(self.limits.records);
+        state.free_bytes += settled.bytes as i64;
+        state.free_slots.append(&mut settled.slots);
+        let mut idle = false;
+        for (epoch, finished) in settled.of_epoch.iter().enumerate() {
+            state.in_flight[epoch] = state.in_flight[epoch].saturating_sub(*finished);
+            idle |= *finished > 0 && state.in_flight[epoch] == 0;
+        }
+        state.totals.delivered += settled.totals.delivered;
+        state.totals.failed += settled.totals.failed;
+        state.totals.unknown += settled.totals.unknown;
+        let granted = state.grant();
+        drop(state);
+        *settled = Settled { slots: std::mem::take(&mut settled.slots), ..Settled::default() };
+        if idle {
+            self.idle.notify_waiters();
+        }
+        granted.into_iter().for_each(|waiter| waiter.waker.wake());
+    }
+
+    /// How many bytes of the limit a record takes. One larger than the limit may go alone.
+    pub(super) fn capped(&self, bytes: usize) -> usize {
+        bytes.min(self.limits.bytes)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How many records are in flight, and how all earlier ones ended.
+    pub(crate) fn counts(&self) -> (usize, Totals) {
+        let state = self.state.lock();
+        (state.in_flight.iter().sum(), state.totals)
+    }
+
+    /// Refuses every further record, those in line included. `false` where that was done before.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.state.lock();
+        let first = !std::mem::replace(&mut state.closed, true);
+        let line = std::mem::take(&mut state.line);
+        drop(state);
+        for waiter in line {
+            waiter.fate.store(REFUSED, Ordering::Release);
+            waiter.waker.wake();
+        }
+        first
+    }
+
+    /// Waits until every record that was accepted before this call is finished.
+    ///
+    /// Cancel safe: only the waiting ends.
+    pub(crate) async fn drained(&self) {
+        // An epoch may be closed only when the other one is empty; a flush that finds another one waiting waits with
+        // it first. Each round ends, because nothing joins a closed epoch but sends that had begun before.
+        let old = loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                let (now, other) = (state.epoch, 1 - state.epoch);
+                if state.in_flight[other] == 0 {
+                    state.epoch = other;
+                    break now;
+                }
+            }
+            idle.await;
+        };
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.state.lock().in_flight[old] == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn release(&self, records: usize, bytes: usize) {
+        let mut state = self.state.lock();
+        state.free_records = (state.free_records + records).min(self.limits.records);
+        state.free_bytes += bytes as i64;
+        let granted = state.grant();
+        drop(state);
+        granted.into_iter().for_each(|waiter| waiter.waker.wake());
+    }
+}
+
+impl State {
+    #[inline]
+    fn take(&mut self, records: usize, bytes: usize) -> Result<(), Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        // Whoever waits in line goes first, also where this one would fit: a large record must not starve.
+        if !self.line.is_empty() || !self.fits(records, bytes) {
+            return Err(Refusal::Full);
+        }
+        self.free_records -= records;
+        self.free_bytes -= bytes as i64;
+        Ok(())
+    }
+
+    #[inline]
+    fn fits(&self, records: usize, bytes: usize) -> bool {
+        self.free_records >= records && self.free_bytes >= bytes as i64
+    }
+
+    #[inline]
+    fn start(&mut self, slots: &Slots) -> (u32, usize) {
+        let slot = match self.free_slots.pop() {
+            Some(slot) => slot,
+            None => {
+                slots.grow(&mut self.free_slots);
+                self.free_slots.pop().unwrap_or_else(|| unreachable!("the slots have just grown"))
+            }
+        };
+        self.in_flight[self.epoch] += 1;
+        (slot, self.epoch)
+    }
+
+    /// Serves the line while what is free lasts.
+    #[must_use]
+    fn grant(&mut self) -> Vec<Arc<Waiter>> {
+        let mut granted = Vec::new();
+        while let Some(first) = self.line.front() {
+            if !self.fits(first.records, first.bytes) {
+                break;
+            }
+            self.free_records -= first.records;
+            self.free_bytes -= first.bytes as i64;
+            first.fate.store(GRANTED, Ordering::Release);
+            granted.extend(self.line.pop_front());
+        }
+        granted
+    }
+}
+
+impl Permit {
+    pub(super) fn records(&self) -> usize {
+        self.records
+    }
+
+    fn used(mut self) {
+        self.records = 0;
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.records > 0 || self.bytes > 0 {
+            self.core.release(self.records, self.bytes);
+        }
+    }
+}
+
+/// A place in line, given up when the future that holds it is dropped.
+struct Place<'a> {
+    core: &'a Core,
+    waiter: &'a Arc<Waiter>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.core.state.lock();
+        if self.waiter.fate.load(Ordering::Acquire) == GRANTED {
+            // Granted, but nobody is there to use it.
+            drop(state);
+            return self.core.release(self.waiter.records, self.waiter.bytes);
+        }
+        state.line.retain(|waiter| !Arc::ptr_eq(waiter, self.waiter));
+        // It may have been what held up the line.
+        let granted = state.grant();
+        drop(state);
+        granted.into_iter().for_each(|waiter| waiter.waker.wake());
+    }
+}

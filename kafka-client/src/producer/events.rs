@@ -1,0 +1,265 @@
+//! The event thread of a producer: it forwards reports to slots, batches and callbacks, and decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::batch::{BatchFailure, Progress};
+use super::callbacks::{Job, Runners, Watch};
+use super::core::{Core, Settled};
+use super::outcome::{Delivered, Outcome, SendError};
+use super::slot::Told;
+use super::token::Token;
+use crate::error::Error;
+use crate::headers::Headers;
+use crate::interceptor::Acknowledgement;
+use crate::logging;
+use crate::native::message::Status;
+use crate::native::{Client, Event, EventKind, MessageRef, Queue, client};
+use crate::record::RawRecord;
+
+/// How long the thread sleeps when nothing happens; everything that matters wakes it.
+const IDLE: Duration = Duration::from_millis(200);
+/// How often it looks after the callbacks while some wait.
+const WATCHING: Duration = Duration::from_millis(5);
+/// How long reports of purged records may take.
+const PURGE_WAIT: Duration = Duration::from_millis(400);
+
+/// What the producer tells its event thread.
+#[derive(Default)]
+pub(super) struct Control {
+    ending: Mutex<Option<Ending>>,
+    pub(super) ended: AtomicBool,
+    pub(super) over: Notify,
+    /// Whether any record had headers, whose bytes are part of what comes back.
+    pub(super) headers_used: AtomicBool,
+}
+
+/// How the producer is to end.
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    /// Until then records in flight may finish.
+    pub(super) drain: Instant,
+    /// Until then callbacks may run.
+    pub(super) callbacks: Instant,
+}
+
+impl Control {
+    pub(super) fn end(&self, ending: Ending) {
+        *self.ending.lock() = Some(ending);
+    }
+
+    /// Waits until the thread has done its last work.
+    pub(super) async fn over(&self) {
+        let over = self.over.notified();
+        tokio::pin!(over);
+        over.as_mut().enable();
+        if !self.ended.load(Ordering::Acquire) {
+            over.await;
+        }
+    }
+}
+
+/// The thread's state.
+pub(super) struct Events {
+    pub(super) queue: Queue,
+    pub(super) client: Arc<Client>,
+    pub(super) core: Arc<Core>,
+    pub(super) runners: Arc<Runners>,
+    pub(super) control: Arc<Control>,
+    pub(super) local: Local,
+}
+
+/// Buffers for one event, reused.
+#[derive(Default)]
+pub(super) struct Local {
+    settled: Settled,
+    wakers: Vec<Waker>,
+    jobs: Vec<Job>,
+    batch: Option<OpenBatch>,
+    unheard: usize,
+    first_unheard: Option<SendError>,
+}
+
+/// The batch whose reports are being counted.
+struct OpenBatch {
+    index: u32,
+    progress: Arc<Progress>,
+    delivered: usize,
+    failures: Vec<BatchFailure>,
+}
+
+impl Events {
+    /// Runs until the producer ends.
+    pub(super) fn run(mut self) {
+        client::this_thread_may_block();
+        let mut watch = Watch::default();
+        let mut purged = None;
+        let ending = loop {
+            let busy = self.runners.busy();
+            let ending = *self.control.ending.lock();
+            let wait = if busy || ending.is_some() { WATCHING } else { IDLE };
+            if let Some(event) = self.queue.poll(wait) {
+                self.forward(&event);
+            }
+            if busy {
+                watch.look(&self.runners);
+            }
+            let Some(ending) = ending else { continue };
+            let now = Instant::now();
+            match purged {
+                _ if self.core.counts().0 == 0 => break ending,
+                None if now >= ending.drain => {
+                    self.client.purge();
+                    purged = Some(now + PURGE_WAIT);
+                }
+                Some(until) if now >= until => break ending,
+                _ => (),
+            }
+        };
+        self.runners.close(ending.callbacks);
+        self.control.ended.store(true, Ordering::Release);
+        self.control.over.notify_waiters();
+    }
+
+    fn forward(&mut self, event: &Event) {
+        match event.kind() {
+            EventKind::Delivery => self.reports(event),
+            EventKind::Error => logging::client_error(event, "producer"),
+            EventKind::Log => logging::client_log(event),
+            _ => (),
+        }
+    }
+
+    /// Forwards the reports of one event: results first, then permits, then everybody is woken at once.
+    fn reports(&mut self, event: &Event) {
+        let (core, hooked) = (&*self.core, self.runners.hooked());
+        let headers_used = self.control.headers_used.load(Ordering::Relaxed);
+        let local = &mut self.local;
+        event.for_each_delivery(|message, token| {
+            let (token, epoch) = Token::decode(token);
+            let bytes = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);
+            local.settled.bytes += core.capped(bytes);
+            if headers_used {
+                local.settled.bytes += header_bytes(message);
+            }
+            local.settled.records += 1;
+            local.settled.of_epoch[epoch] += 1;
+            let outcome = outcome(message);
+            match &outcome {
+                Ok(_) => local.settled.totals.delivered += 1,
+                Err(error) if error.maybe_written() => local.settled.totals.unknown += 1,
+                Err(_) => local.settled.totals.failed += 1,
+            }
+            if hooked {
+                local.jobs.push(Job::Acknowledged(acknowledgement(message, outcome.clone())));
+            }
+            match token {
+                Token::Slot(slot) => local.slot(core, slot, outcome),
+                Token::Batch { batch, index } => local.batch(core, batch, index, outcome),
+            }
+        });
+        local.close_batch(core);
+        core.settle(&mut local.settled);
+        local.wakers.drain(..).for_each(Waker::wake);
+        self.runners.push(&mut local.jobs);
+        local.tell_unheard();
+    }
+}
+
+impl Local {
+    #[inline]
+    fn slot(&mut self, core: &Core, slot: u32, outcome: Outcome) {
+        match core.slot(slot).complete(outcome) {
+            Told::Reader(waker) => self.wakers.extend(waker),
+            Told::Callback(callback, outcome) => {
+                self.settled.slots.push(slot);
+                self.jobs.push(Job::Callback(callback, outcome));
+            }
+            Told::Nobody(outcome) => {
+                self.settled.slots.push(slot);
+                if let Err(error) = outcome {
+                    self.unheard += 1;
+                    self.first_unheard.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    /// Reports of a batch come in runs; each run is counted here, and told to the batch once.
+    #[inline]
+    fn batch(&mut self, core: &Core, batch: u32, index: u32, outcome: Outcome) {
+        if self.batch.as_ref().is_none_or(|open| open.index != batch) {
+            self.close_batch(core);
+            self.batch = core.batches.get(batch).map(|progress| OpenBatch {
+                index: batch,
+                progress,
+                delivered: 0,
+                failures: Vec::new(),
+            });
+        }
+        let Some(open) = &mut self.batch else { return };
+        match outcome {
+            Ok(_) => open.delivered += 1,
+            Err(error) => open.failures.push(BatchFailure { index: index as usize, error }),
+        }
+    }
+
+    fn close_batch(&mut self, core: &Core) {
+        if let Some(mut open) = self.batch.take()
+            && open.progress.add(open.delivered, &mut open.failures)
+        {
+            core.batches.remove(open.index);
+        }
+    }
+
+    fn tell_unheard(&mut self) {
+        if let Some(error) = self.first_unheard.take() {
+            let count = std::mem::take(&mut self.unheard);
+            tracing::error!(count, first = %error, "records failed whose deliveries had been dropped");
+        }
+    }
+}
+
+#[inline]
+fn outcome(message: MessageRef<'_>) -> Outcome {
+    if message.failed() {
+        return Err(failure(message));
+    }
+    let timestamp = message.timestamp().map_or(-1, |(millis, _)| millis);
+    Ok(Delivered::new(message.partition(), message.offset().max(-1), timestamp))
+}
+
+#[cold]
+fn failure(message: MessageRef<'_>) -> SendError {
+    let error = match message.error() {
+        Err(error) => Error::native(error),
+        Ok(()) => Error::new(crate::ErrorKind::Broker, "failed without a reason"),
+    };
+    let error = error.with_topic(message.topic()).with_partition(Some(message.partition()));
+    let maybe_written = message.status() != Status::NotPersisted;
+    let mut record = RawRecord::new(message.topic(), message.key().map(Vec::from), message.payload().map(Vec::from));
+    record.partition = (message.partition() >= 0).then_some(message.partition());
+    record.headers = Headers::copy_of(message.report_headers().as_ref());
+    record.timestamp = message.timestamp().map(|(millis, _)| millis);
+    SendError::new(error, maybe_written, Some(record))
+}
+
+fn acknowledgement(message: MessageRef<'_>, outcome: Outcome) -> Acknowledgement {
+    Acknowledgement {
+        topic: message.topic().to_owned(),
+        key: message.key().map(Vec::from),
+        headers: Headers::copy_of(message.report_headers().as_ref()),
+        outcome,
+    }
+}
+
+fn header_bytes(message: MessageRef<'_>) -> usize {
+    let Some(headers) = message.report_headers() else { return 0 };
+    let size = |(name, value): (&[u8], Option<&[u8]>)| name.len() + value.map_or(0, <[u8]>::len);
+    (0..headers.len()).filter_map(|index| headers.get(index)).map(size).sum()
+}

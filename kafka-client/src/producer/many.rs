@@ -1,0 +1,322 @@
+//! `send_batch`: records are encoded in portions, and handed over with one native call a portion.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kafka_serde::{Miss, Stop};
+
+use super::attempt::{choose, closed, refused};
+use super::batch::{BatchError, BatchFailure, Progress};
+use super::core::{Permit, Refusal, Settled};
+use super::handles::Handle;
+use super::outcome::SendError;
+use super::token::Token;
+use super::{MOST_MISSES, Producer, Shared, forgetful};
+use crate::error::Error;
+use crate::native::topic::{Batch as NativeBatch, Outgoing};
+use crate::record::sealed::{Encoding, Piece, Scratch, Sendable as Encode};
+use crate::record::{Sendable, sealed};
+use crate::topic::TopicName;
+
+/// How many records, and about how many bytes, are handed over at once.
+const PORTION_RECORDS: usize = 512;
+const PORTION_BYTES: usize = 256 * 1024;
+
+impl Producer {
+    /// Sends many records, of one or more topics, and waits for all answers. Records keep their order.
+    ///
+    /// Returns how many were delivered: all of them.
+    ///
+    /// # Errors
+    /// A [`BatchError`] when any failed: how many were delivered, and which were not, each with its [`SendError`].
+    /// Others are not held up by one that fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future: records that were handed over are sent, the others are not.
+    pub async fn send_batch<R: Sendable>(&self, records: impl IntoIterator<Item = R>) -> Result<usize, BatchError> {
+        let mut batch = OpenBatch::new(self.shared());
+        let mut portions = Portions::default();
+        let mut records = records.into_iter();
+        let mut taken: Vec<R> = Vec::with_capacity(records.size_hint().0.clamp(1, PORTION_RECORDS));
+        loop {
+            taken.clear();
+            taken.extend(records.by_ref().take(PORTION_RECORDS));
+            if taken.is_empty() {
+                break;
+            }
+            batch.hand_over(&mut taken, &mut portions).await;
+        }
+        drop(taken);
+        batch.finished().await
+    }
+}
+
+/// A batch whose records are being handed over; given up when it is dropped before its answer.
+struct OpenBatch<'a> {
+    shared: &'a Shared,
+    progress: Arc<Progress>,
+    index: u32,
+    /// Records handed over or refused so far.
+    count: usize,
+    answered: bool,
+}
+
+/// Buffers of a batch, reused from portion to portion.
+#[derive(Default)]
+struct Portions {
+    scratch: Scratch,
+    native: NativeBatch,
+    handle: Option<(TopicName, Arc<Handle>)>,
+}
+
+/// What came of one portion.
+enum Portion {
+    /// So many records were handed over or refused.
+    Done(usize),
+    /// No room for so many records and bytes.
+    Full(usize, usize),
+    Miss(Miss),
+    Uncounted(Arc<Handle>),
+}
+
+/// One encoded record of a portion.
+struct Encoded<'r> {
+    key: Piece<'r>,
+    value: Piece<'r>,
+    partition: Option<i32>,
+    bytes: usize,
+}
+
+impl<'a> OpenBatch<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let progress = Arc::new(Progress::default());
+        let index = shared.core.batches.insert(progress.clone());
+        Self { shared, progress, index, count: 0, answered: false }
+    }
+
+    async fn hand_over<R: Sendable>(&mut self, records: &mut Vec<R>, portions: &mut Portions) {
+        let mut permit = None;
+        let mut misses = 0;
+        let mut from = 0;
+        while from < records.len() {
+            let met = match self.portion(&records[from..], portions, &mut permit) {
+                Portion::Done(count) => {
+                    from += count;
+                    self.count += count;
+                    misses = 0;
+                    continue;
+                }
+                Portion::Full(count, bytes) => match self.shared.core.acquire(count, bytes).await {
+                    Ok(granted) => {
+                        permit = Some(granted);
+                        continue;
+                    }
+                    Err(_) => Err(closed()),
+                },
+                _ if misses == MOST_MISSES => Err(forgetful(records[from].topic_text()).into_parts().0),
+                Portion::Miss(miss) => miss.resolve().await.map_err(Error::unencodable),
+                Portion::Uncounted(handle) => handle.ask_partitions().await,
+            };
+            misses += 1;
+            if let Err(error) = met {
+                // This record fails; the next one may not need what was missing.
+                let error = SendError::new(error.with_topic(records[from].topic_text()), false, None);
+                self.fail(self.count, error);
+                self.count += 1;
+                from += 1;
+                misses = 0;
+            }
+        }
+    }
+
+    /// Hands over records from the front of `records`: as many as go together into one native call, or one alone.
+    fn portion<R: Sendable>(&self, records: &[R], portions: &mut Portions, permit: &mut Option<Permit>) -> Portion {
+        let limits = self.shared.core.limits();
+        let most_records = permit.as_ref().map_or(limits.records, Permit::records).min(records.len());
+        portions.scratch.reset();
+        let handle = match portions.handle_of(self.shared, &records[0]) {
+            Ok(handle) => handle,
+            Err(error) => {
+                self.fail(self.count, SendError::new(error.with_topic(records[0].topic_text()), false, None));
+                return Portion::Done(1);
+            }
+        };
+        let scratch = &mut portions.scratch;
+        let mut encoded: Vec<Encoded<'_>> = Vec::with_capacity(most_records);
+        let mut bytes = 0;
+        for record in &records[..most_records] {
+            let first = encoded.is_empty();
+            // Anything out of the ordinary begins a portion of its own, so that a portion succeeds or waits as one.
+            if !first && (!self.shared.is_plain(record) || !records[0].with_topic(|a| record.with_topic(|b| a == b))) {
+                break;
+            }
+            match self.shared.encode(record, &handle, scratch) {
+                Ok(one) if first => {
+                    bytes = one.bytes;
+                    encoded.push(one);
+                    if !self.shared.is_plain(record) || !scratch.headers.is_empty() {
+                        break;
+                    }
+                }
+                Ok(one) if scratch.headers.is_empty() && bytes + one.bytes <= PORTION_BYTES.min(limits.bytes) => {
+                    bytes += one.bytes;
+                    encoded.push(one);
+                }
+                Err(Unencoded::Failed(error)) if first => {
+                    self.fail(self.count, error);
+                    return Portion::Done(1);
+                }
+                Err(Unencoded::Needs(need)) if first => return need,
+                _ => break,
+            }
+        }
+        let epoch = match permit.take() {
+            Some(permit) => self.shared.core.start_many(permit, encoded.len(), bytes),
+            None => match self.shared.core.take_many(encoded.len(), bytes) {
+                Ok(epoch) => epoch,
+                Err(Refusal::Full) => return Portion::Full(encoded.len(), bytes),
+                Err(Refusal::Closed) => {
+                    for (at, one) in encoded.iter().enumerate() {
+                        self.fail(self.count + at, refused(&records[at], one.encoding(scratch), closed()));
+                    }
+                    return Portion::Done(encoded.len());
+                }
+            },
+        };
+        let count = encoded.len();
+        self.produce(records, &encoded, epoch, &handle, scratch, &mut portions.native);
+        Portion::Done(count)
+    }
+
+    fn produce<R: Sendable>(
+        &self,
+        records: &[R],
+        encoded: &[Encoded<'_>],
+        epoch: usize,
+        handle: &Handle,
+        scratch: &Scratch,
+        native: &mut NativeBatch,
+    ) {
+        let outgoing = |at: usize| {
+            let one = &encoded[at];
+            let encoding = one.encoding(scratch);
+            let token = Token::Batch { batch: self.index, index: (self.count + at) as u32 }.encode(epoch);
+            Outgoing { partition: one.partition, key: encoding.key, value: encoding.value, token }
+        };
+        let mut failures = Vec::new();
+        let mut settled = Settled::default();
+        let mut refuse = |at: usize, error, header_bytes: usize| {
+            let error = refused(&records[at], encoded[at].encoding(scratch), self.shared.native(error));
+            self.shared.tell_refusal(&records[at], encoded[at].encoding(scratch), &error);
+            settled.records += 1;
+            settled.bytes += self.shared.core.capped(encoded[at].bytes) + header_bytes;
+            settled.of_epoch[epoch] += 1;
+            settled.totals.failed += 1;
+            failures.push(BatchFailure { index: self.count + at, error });
+        };
+        let one = &encoded[0];
+        if self.shared.is_plain(&records[0]) && scratch.headers.is_empty() {
+            handle.topic.produce_many(native, (0..encoded.len()).map(outgoing), |at, error| refuse(at, error, 0));
+        } else {
+            let headers = self.shared.headers(&records[0], one.encoding(scratch), one.partition);
+            self.shared.count_headers(&headers);
+            let list = headers.iter().map(|header| (header.name_bytes(), header.value()));
+            if let Err(error) = handle.topic.produce_with(outgoing(0), records[0].route().timestamp, list) {
+                refuse(0, error, headers.bytes());
+            }
+        }
+        self.shared.core.settle(&mut settled);
+        self.progress.add(0, &mut failures);
+    }
+
+    fn fail(&self, index: usize, error: SendError) {
+        self.progress.add(0, &mut vec![BatchFailure { index, error }]);
+    }
+
+    async fn finished(mut self) -> Result<usize, BatchError> {
+        self.progress.handed_over(self.count);
+        let answer = self.progress.finished().await;
+        self.answered = true;
+        answer
+    }
+}
+
+impl Drop for OpenBatch<'_> {
+    fn drop(&mut self) {
+        // Reports of a batch that nobody waits for still find it, until the last one removes it.
+        if self.answered || self.progress.abandon(self.count) {
+            self.shared.core.batches.remove(self.index);
+        }
+    }
+}
+
+impl Portions {
+    fn handle_of<R: Sendable>(&mut self, shared: &Shared, record: &R) -> Result<Arc<Handle>, Error> {
+        record.with_topic(|name| match &self.handle {
+            Some((known, handle)) if known == name => Ok(handle.clone()),
+            _ => {
+                let handle = shared.handles.with(name, Arc::clone).map_err(|error| shared.native(error))?;
+                self.handle = Some((name.clone(), handle.clone()));
+                Ok(handle)
+            }
+        })
+    }
+}
+
+impl Encoded<'_> {
+    fn encoding<'s>(&'s self, scratch: &'s Scratch) -> Encoding<'s> {
+        let (key, value) = (self.key.slice(&scratch.bytes), self.value.slice(&scratch.bytes));
+        Encoding { key, value, added: &scratch.headers }
+    }
+}
+
+/// Why a record has no encoding yet.
+enum Unencoded {
+    Failed(SendError),
+    Needs(Portion),
+}
+
+impl Shared {
+    /// Whether the native batch call can carry this record.
+    fn is_plain<R: sealed::Sendable>(&self, record: &R) -> bool {
+        self.interceptors.is_empty() && record.headers().is_empty() && record.route().timestamp.is_none()
+    }
+
+    /// Encodes one record of a batch at the end of the buffer, and asks a custom partitioner.
+    fn encode<'r, R: Encode>(
+        &self,
+        record: &'r R,
+        handle: &Arc<Handle>,
+        scratch: &mut Scratch,
+    ) -> Result<Encoded<'r>, Unencoded> {
+        let [key, value] = record.encode_parts(scratch).map_err(|stop| match stop {
+            Stop::Miss(miss) => Unencoded::Needs(Portion::Miss(miss)),
+            Stop::Error(error) => {
+                let error = Error::unencodable(error).with_topic(record.topic_text());
+                Unencoded::Failed(SendError::new(error, false, None))
+            }
+        })?;
+        let mut encoded = Encoded { key, value, partition: record.route().partition, bytes: 0 };
+        let encoding = encoded.encoding(scratch);
+        let bytes = encoding.bytes();
+        if encoded.partition.is_none()
+            && let Some(partitioner) = &self.partitioner
+        {
+            let Some(partitions) = handle.partitions() else {
+                return Err(Unencoded::Needs(Portion::Uncounted(handle.clone())));
+            };
+            encoded.partition = choose(&**partitioner, record, encoding, partitions)
+                .map_err(|error| Unencoded::Failed(refused(record, encoding, error)))?;
+        }
+        encoded.bytes = bytes;
+        Ok(encoded)
+    }
+
+    /// Counts the bytes of a record's headers, which were not part of its permit.
+    pub(super) fn count_headers(&self, headers: &crate::headers::Headers) {
+        if !headers.is_empty() {
+            self.control.headers_used.store(true, Ordering::Relaxed);
+            self.core.overdraw(headers.bytes());
+        }
+    }
+}

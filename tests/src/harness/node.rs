@@ -1,0 +1,159 @@
+//! `Node` is one broker of a cluster, to be killed, stopped and started again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::java::tail;
+use super::oracle;
+use super::port::Port;
+use super::properties::Member;
+use super::supervisor::Supervisor;
+
+/// How long a broker may take until it answers; on an idle machine it takes three seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One broker, which is also a controller, of a [`Cluster`](super::Cluster).
+#[derive(Debug)]
+pub struct Node {
+    id: i32,
+    dir: PathBuf,
+    port: Port,
+    controller_port: Port,
+    supervisor: Arc<Supervisor>,
+    /// None while the broker is killed.
+    pid: Mutex<Option<Pid>>,
+}
+
+impl Node {
+    /// Claims the ports of node `id` and makes its folder; the broker does not run yet.
+    pub(crate) fn new(id: i32, supervisor: &Arc<Supervisor>) -> Result<Self, String> {
+        let dir = supervisor.dir().join(format!("node-{id}"));
+        fs::create_dir(&dir).map_err(|e| format!("{} could not be made: {e}", dir.display()))?;
+        Ok(Self {
+            id,
+            dir,
+            port: Port::claim()?,
+            controller_port: Port::claim()?,
+            supervisor: Arc::clone(supervisor),
+            pid: Mutex::new(None),
+        })
+    }
+
+    /// Returns the broker's id: 1, 2 or 3.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// Returns the port that clients connect to, the same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Returns the process id of the broker's Java, or None while it is killed.
+    pub fn pid(&self) -> Option<i32> {
+        self.pid.lock().map(Pid::as_raw_pid)
+    }
+
+    /// Returns the node's folder: `server.properties`, `data/` and `broker.log`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Kills the broker with SIGKILL, stopped or not, and returns when it is gone. A killed one stays killed.
+    ///
+    /// Other brokers become leaders in its place when its session ends, after the 3 s that the harness sets as
+    /// `broker.session.timeout.ms`. Started again earlier, it waits for that too.
+    pub fn kill(&self) {
+        let mut pid = self.pid.lock();
+        if let Some(running) = pid.take() {
+            signal(self.id, running, Signal::KILL);
+            self.supervisor.reap(running.as_raw_pid()).unwrap_or_else(|problem| panic!("{problem}"));
+        }
+    }
+
+    /// Stops the broker with SIGSTOP: its connections stay open and nothing answers on them.
+    ///
+    /// # Panics
+    ///
+    /// If the broker is killed.
+    pub fn stop(&self) {
+        signal(self.id, self.running(), Signal::STOP);
+    }
+
+    /// Lets a stopped broker go on, with SIGCONT.
+    ///
+    /// # Panics
+    ///
+    /// If the broker is killed.
+    pub fn cont(&self) {
+        signal(self.id, self.running(), Signal::CONT);
+    }
+
+    /// Starts a killed broker again, with its data and its ports, and returns when it answers.
+    ///
+    /// # Panics
+    ///
+    /// If the broker runs, or does not answer within 60 s; the message holds the end of its log.
+    pub fn start(&self) {
+        assert!(self.pid().is_none(), "node {} runs already: kill it first", self.id);
+        self.launch()
+            .and_then(|()| self.wait_until(Instant::now() + PATIENCE, |seen| seen.contains(&self.id)))
+            .unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        Member { id: self.id, port: self.port.number(), controller_port: self.controller_port.number() }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number())
+    }
+
+    /// Starts Java, and does not wait for it.
+    pub(crate) fn launch(&self) -> Result<(), String> {
+        let pid = self.supervisor.start(self.id)?;
+        *self.pid.lock() = Pid::from_raw(pid);
+        Ok(())
+    }
+
+    /// Waits until the broker answers and the ids of the brokers it knows satisfy `enough`.
+    pub(crate) fn wait_until(&self, deadline: Instant, enough: impl Fn(&[i32]) -> bool) -> Result<(), String> {
+        while !oracle::brokers(&self.address()).is_ok_and(|seen| enough(&seen)) {
+            let ended = self.pid.lock().is_none_or(has_ended);
+            if ended || Instant::now() >= deadline {
+                let why = if ended { "ended while starting" } else { "did not answer in time" };
+                return Err(format!("node {} {why}; its log ends:\n{}", self.id, self.end_of_log()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The end of the log, for a panic message: the files are gone by the time somebody reads it.
+    pub(crate) fn end_of_log(&self) -> String {
+        let log = fs::read(self.dir.join("broker.log")).unwrap_or_default();
+        tail(&String::from_utf8_lossy(&log), 40)
+    }
+
+    fn running(&self) -> Pid {
+        self.pid.lock().unwrap_or_else(|| panic!("node {} is not running", self.id))
+    }
+}
+
+fn signal(id: i32, pid: Pid, signal: Signal) {
+    // The process cannot be somebody else's by now: until it is reaped its id is not given out again.
+    kill_process(pid, signal).unwrap_or_else(|e| panic!("sending {signal:?} to node {id} failed: {e}"));
+}
+
+/// Tells whether the process has ended, reaped or not. Without /proc the answer is no, and the deadline decides.
+fn has_ended(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
+    // The state follows the program's name, which is in parentheses and may hold anything.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}

@@ -1,0 +1,59 @@
+# Runs the brokers of one cluster, and outlives the test process just long enough to clean up after it.
+#
+# arguments  the directory for temporary files, the directory of the jars, the broker's JVM flags
+# answers    the cluster's directory first, then one line a command
+# commands   format [--standalone]   formats the storage of every node       -> exit status
+#            start N                 starts node N                           -> process id
+#            reap PID                collects a broker that was killed       -> PID
+#
+# The end of the input means that the test process is gone: dropped the cluster, ended, or was killed. Only this
+# shell starts java, and it reads the next command only when it knows the process id, so no broker is ever unknown.
+
+# Not stopped by Ctrl-C, by a closed terminal, by an answer nobody reads, or by the SIGHUP that the kernel sends to
+# an orphaned process group with a stopped member. SIGTERM ends the reading, and so cleans up.
+trap '' HUP INT PIPE
+trap : TERM
+
+dir=$(mktemp -d "$1/kafka-toolkit-XXXXXX") && cd "$dir" || exit 1
+libs=$2
+shift 2
+# What a killed Java leaves behind (unpacked libraries, performance counters) goes with the directory, or is not made.
+set -- "$@" -XX:-UsePerfData "-Djava.io.tmpdir=$dir" -Dlog4j2.configurationFile=log4j2.properties -cp "$libs/*"
+printf '%s\n' "$dir"
+
+running=
+while read -r command argument; do
+    case $command in
+    format)
+        formatting=
+        for node in node-*; do
+            # $argument is --standalone or nothing.
+            java "$@" kafka.tools.StorageTool format -t kafkatoolkitharness00w $argument \
+                -c "$node/server.properties" </dev/null >"$node/broker.log" 2>&1 &
+            formatting="$formatting $!"
+        done
+        status=0
+        for pid in $formatting; do wait "$pid" || status=$?; done
+        echo "$status"
+        ;;
+    start)
+        java "$@" kafka.Kafka "node-$argument/server.properties" </dev/null >>"node-$argument/broker.log" 2>&1 &
+        running="$running $!"
+        echo "$!"
+        ;;
+    reap)
+        wait "$argument"
+        left=
+        for pid in $running; do [ "$pid" = "$argument" ] || left="$left $pid"; done
+        running=$left
+        echo "$argument"
+        ;;
+    esac
+done
+
+trap '' TERM
+# SIGKILL, since a stopped broker hears nothing else.
+[ -z "$running" ] || kill -9 $running
+wait
+cd ..
+rm -rf "$dir"
