@@ -19,14 +19,11 @@ use crate::native::admin::{NewTopic, TopicConfig};
 use crate::native::{Code, NativeError};
 use crate::{Error, ErrorKind, Kafka, Retry};
 use plan::{Progress, Step};
-use session::Session;
+use session::{Known, Session};
 
 const ENSURE: &str = "ensure topics";
 const DELETE: &str = "delete topics";
 const DESCRIBE: &str = "describe topic";
-
-/// How long a deleted topic may still be seen before the deletion is reported all the same.
-const DELETION_SEEN: Duration = Duration::from_secs(5);
 
 /// Creates, checks, grows and deletes topics.
 ///
@@ -69,7 +66,7 @@ impl Admin {
     }
 
     /// Makes topics be as they should: creates what is missing, checks what exists, adds partitions where there are
-    /// fewer. Returns when new topics and partitions have leaders.
+    /// fewer. Returns when new topics and partitions have leaders, and every broker that answers knows them.
     ///
     /// Of an existing topic the stated configuration and replication factor are checked, and never changed. More
     /// partitions than asked for are fine. Any number of processes may call this at once, each as often as it likes.
@@ -104,26 +101,36 @@ impl Admin {
         }
         let mut session = Session::open(&self.kafka, self.timeout).await?;
         let mut progress: Vec<Progress> = topics.iter().map(|topic| Progress::new(session.supported(topic))).collect();
+        let names: Vec<&str> = topics.iter().map(TopicSpec::name).collect();
+        let mut settled = true;
         loop {
-            let names: Vec<&str> = topics.iter().map(TopicSpec::name).collect();
             let mut found = session.describe(&names).await?;
             for progress in &mut progress {
                 progress.found = found.remove(&progress.spec.name).transpose()?;
             }
             let steps = progress.iter().map(Progress::next).collect::<Result<Vec<_>, _>>()?;
             if steps.iter().all(|step| *step == Step::Done) {
-                return Ok(progress.into_iter().map(Progress::into_ensured).collect());
+                break;
             }
             match steps.contains(&Step::Check) {
                 // Before anything is changed.
                 true => check_configs(&mut session, &mut progress, &steps).await?,
                 false => {
+                    settled = false;
                     create(&mut session, &mut progress, &steps).await?;
                     grow(&mut session, &mut progress, &steps).await?;
                     session.pause(|| still_to_do(&progress)).await?;
                 }
             }
         }
+        if !settled {
+            let led = |progress: &Progress, known: &Known| {
+                let found = known.get(&progress.spec.name).and_then(|found| found.as_ref().ok());
+                found.is_some_and(|found| found.partitions >= progress.spec.partitions && found.leaderless == 0)
+            };
+            session.everywhere(&names, |known| progress.iter().all(|progress| led(progress, known))).await?;
+        }
+        Ok(progress.into_iter().map(Progress::into_ensured).collect())
     }
 
     /// Deletes topics with everything in them. A topic that does not exist is no error. Returns when they are gone.
@@ -167,7 +174,7 @@ impl Admin {
             session.pause(|| (pending[0].to_owned(), "it is not deleted yet".to_owned())).await?;
         }
         let gone: Vec<&str> = names.iter().copied().filter(|name| deleted.contains(*name)).collect();
-        session.forget(&gone, DELETION_SEEN).await?;
+        session.everywhere(&gone, |known| known.is_empty()).await?;
         Ok(names.iter().map(|name| Deleted { name: (*name).to_owned(), existed: deleted.contains(*name) }).collect())
     }
 

@@ -4,15 +4,15 @@
 //!   a default of ours  <  the environment  <  set("linger.ms", ..)  <  a typed option
 //! ```
 //!
-//! Within one builder the later column wins, and says so. Between two (a [`Kafka`](crate::Kafka) and a producer made
-//! of it) the nearer one wins. Properties with two names are one setting; messages use the name that was written.
+//! The later column wins, and says so. A client starts with a copy of what its [`Kafka`](crate::Kafka) says. Properties
+//! with two names are one setting; messages use the name that was written.
 
 mod check;
 mod property;
 
 pub(crate) use check::{check_client, check_consumer, check_producer};
-pub(crate) use property::is_security;
 use property::is_secret;
+pub(crate) use property::is_security;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -139,16 +139,6 @@ impl Settings {
         Ok(())
     }
 
-    /// Lays nearer settings over these. Whatever `over` was told wins; its defaults win over defaults only.
-    pub(crate) fn merge(&mut self, over: &Settings) {
-        for (name, line) in &over.lines {
-            let told = self.lines.get(name).is_some_and(|line| line.origin != Origin::Default);
-            if line.origin != Origin::Default || !told {
-                self.lines.insert(name.clone(), line.clone());
-            }
-        }
-    }
-
     /// Keys and values as librdkafka takes them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.lines.values().map(|line| (line.key.as_str(), line.value.as_str()))
@@ -183,8 +173,9 @@ impl fmt::Display for Line {
             false => write!(f, "`{key}`")?,
         }
         match origin {
+            Origin::Default => f.write_str(" (the default)"),
             Origin::Environment => write!(f, " (from `{}`)", property::variable(key)),
-            _ => Ok(()),
+            Origin::Set | Origin::Typed => Ok(()),
         }
     }
 }
@@ -326,34 +317,7 @@ mod tests {
         let mut settings = Settings::new();
         settings.environment("delivery.timeout.ms", "5");
         let error = settings.force("message.timeout.ms", 10, "`x`").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`delivery.timeout.ms=5` (from `KAFKA_DELIVERY_TIMEOUT_MS`) contradicts `x`"
-        );
-    }
-
-    #[test]
-    fn the_nearer_settings_win_and_defaults_yield() {
-        let mut far = set(&[("client.id", "far"), ("linger.ms", "1")]);
-        far.typed("sasl.username", "far");
-        far.default("retries", 3);
-        let mut near = set(&[("queue.buffering.max.ms", "2"), ("sasl.username", "near")]);
-        near.default("client.id", "default");
-        near.default("retries", 4);
-        near.default("acks", "all");
-        far.merge(&near);
-        let mut found: Vec<_> = far.iter().collect();
-        found.sort_unstable();
-        assert_eq!(
-            found,
-            [
-                ("acks", "all"),
-                ("client.id", "far"),
-                ("queue.buffering.max.ms", "2"),
-                ("retries", "4"),
-                ("sasl.username", "near"),
-            ]
-        );
+        assert_eq!(error.to_string(), "`delivery.timeout.ms=5` (from `KAFKA_DELIVERY_TIMEOUT_MS`) contradicts `x`");
     }
 
     #[test]

@@ -5,10 +5,10 @@ mod environment;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::Settings;
-use crate::{Admin, Error, Security};
 #[cfg(feature = "embedded")]
 use crate::Embedded;
+use crate::config::Settings;
+use crate::{Admin, Error, Security};
 
 /// A Kafka cluster: its address and how to talk to it.
 ///
@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn debug_shows_settings_without_secrets() {
-        let kafka = Kafka::connect("a:1").security(Security::sasl_plain("hunter2", "hunter2")).set("ssl.key.pem", "hunter2");
+        let kafka =
+            Kafka::connect("a:1").security(Security::sasl_plain("hunter2", "hunter2")).set("ssl.key.pem", "hunter2");
         let printed = format!("{kafka:?}");
         assert!(!printed.contains("hunter2") && printed.contains("a:1"), "{printed}");
     }

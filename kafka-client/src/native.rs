@@ -36,5 +36,6 @@ pub(crate) use queue::Queue;
 pub(crate) use signal::Signal;
 pub(crate) use topic::Topic;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "embedded"))]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod proofs;

@@ -18,6 +18,24 @@ const GRACE: Duration = Duration::from_millis(250);
 /// The number of the one broker of the embedded cluster.
 const EMBEDDED_BROKER: i32 = 1;
 
+/// How long the first request may take: a healthy cluster answers in milliseconds.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
+
+/// How long all brokers together may take to know what one of them knows.
+const EVERYWHERE: Duration = Duration::from_secs(5);
+
+/// How long one of them may take to answer.
+const ONE_BROKER: Duration = Duration::from_secs(1);
+
+/// Topics that exist, as one broker knows them.
+pub(super) type Known = HashMap<String, Result<Found, Error>>;
+
+/// Whom a request is for (`None`: the controller), and how long it may take.
+struct Whom {
+    broker: Option<i32>,
+    wait: Duration,
+}
+
 /// A client for the length of one call. Its main queue takes answers, errors and log lines alike; this task reads it.
 pub(super) struct Session {
     client: Arc<Client>,
@@ -25,6 +43,8 @@ pub(super) struct Session {
     kafka: Kafka,
     wait: Duration,
     deadline: Instant,
+    /// How long the next request may take before another client tries, growing.
+    attempt: Duration,
     /// The pause before the next look, growing.
     pause: Duration,
     /// The last thing that went wrong with a connection: the likely reason when time is up.
@@ -33,14 +53,19 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(kafka: &Kafka, wait: Duration) -> Result<Self, Error> {
-        let settings = kafka.settings().connection();
-        check_client(&settings)?;
+        check_client(&kafka.settings().connection())?;
         let deadline = Instant::now() + wait;
-        // Starting a client reads certificates and starts threads.
-        let client = blocking(move || Client::new(Role::Producer, settings.iter()).map_err(Error::native)).await??;
-        let events = Queue::main(&client).wakes();
-        let pause = Duration::from_millis(5);
-        Ok(Self { client, events, kafka: kafka.clone(), wait, deadline, pause, trouble: None })
+        let (client, events) = connect(kafka).await?;
+        let (attempt, pause) = (FIRST_ATTEMPT, Duration::from_millis(5));
+        Ok(Self { client, events, kafka: kafka.clone(), wait, deadline, attempt, pause, trouble: None })
+    }
+
+    /// Begins anew with another client. One that was told to talk to a broker which has just died would wait for that
+    /// broker; another asks who is there.
+    async fn reconnect(&mut self) -> Result<(), Error> {
+        self.attempt *= 2;
+        (self.client, self.events) = connect(&self.kafka).await?;
+        Ok(())
     }
 
     /// What the cluster can do of a spec: the embedded broker has neither configurations nor replicas.
@@ -59,19 +84,9 @@ impl Session {
         false
     }
 
-    /// What is known of topics; one that does not exist is left out.
-    pub(super) async fn describe(&mut self, names: &[&str]) -> Result<HashMap<String, Result<Found, Error>>, Error> {
-        let topics = self.ask(|requests| requests.describe_topics(names), Event::topic_descriptions).await?;
-        let known = topics.into_iter().filter(|(_, found)| {
-            let error = found.as_ref().err();
-            // A topic without a leader yet is on its way, too.
-            !error.is_some_and(|error| error.code == Code::UnknownTopicOrPartition || is_transient(error))
-        });
-        let known = known.map(|(name, found)| {
-            let found = found.map_err(|error| Error::native(error).with_topic(&name));
-            (name, found)
-        });
-        Ok(known.collect())
+    /// What is known of topics, by whichever broker is asked; one that does not exist is left out.
+    pub(super) async fn describe(&mut self, names: &[&str]) -> Result<Known, Error> {
+        self.ask(|requests| requests.describe_topics(names), Event::topic_descriptions).await.map(known)
     }
 
     pub(super) async fn configs(&mut self, names: &[&str]) -> Result<PerTopic<TopicConfig>, Error> {
@@ -121,12 +136,27 @@ impl Session {
         }
     }
 
-    /// Waits until topics that were deleted are no longer seen, `at_most` so long: another process may have created
-    /// one again.
-    pub(super) async fn forget(&mut self, names: &[&str], at_most: Duration) -> Result<(), Error> {
-        let until = self.deadline.min(Instant::now() + at_most);
-        while !names.is_empty() && Instant::now() < until && !self.describe(names).await?.is_empty() {
-            sleep(self.next_pause()).await;
+    /// Waits until every broker knows topics as they are now: whoever is asked next may be another one than the one
+    /// that was asked here. Waits [`EVERYWHERE`] at most, and not for brokers that do not answer.
+    pub(super) async fn everywhere(&mut self, names: &[&str], fits: impl Fn(&Known) -> bool) -> Result<(), Error> {
+        if names.is_empty() || self.is_embedded() {
+            return Ok(());
+        }
+        let brokers = self.ask(|requests| requests.describe_cluster(), Event::brokers).await?;
+        let until = self.deadline.min(Instant::now() + EVERYWHERE);
+        for broker in brokers {
+            while let Some(wait) = until.checked_duration_since(Instant::now()) {
+                let whom = Whom { broker: Some(broker), wait: wait.min(ONE_BROKER) };
+                let describe = |requests: &Requests<'_>| requests.describe_topics(names);
+                match self.ask_once(whom, describe, &Event::topic_descriptions).await?.map(known) {
+                    Ok(known) if fits(&known) => break,
+                    Ok(_) => sleep(self.next_pause()).await,
+                    Err(error) => {
+                        tracing::debug!(broker, %error, "a broker does not answer; not waiting for it");
+                        break;
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -155,11 +185,10 @@ impl Session {
         read: impl Fn(&Event) -> Option<T>,
     ) -> Result<T, Error> {
         loop {
-            let wait = self.deadline.saturating_duration_since(Instant::now());
             let broker = self.is_embedded().then_some(EMBEDDED_BROKER);
-            let requests = Requests { client: &self.client, answers: &self.events, wait, broker };
-            submit(&requests).map_err(Error::native)?;
-            match self.answer(&read).await? {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let whom = Whom { broker, wait: left.min(self.attempt) };
+            match self.ask_once(whom, &submit, &read).await? {
                 Ok(answer) => return Ok(answer),
                 Err(error) if is_transient(&error) => {
                     let reason = error.to_string();
@@ -170,10 +199,26 @@ impl Session {
                     }
                     sleep_until(next).await;
                 }
-                Err(error) if error.code == Code::OperationTimedOut => return Err(self.too_late(&error.text)),
+                Err(error) if error.code == Code::OperationTimedOut => match left > self.attempt {
+                    true => self.reconnect().await?,
+                    false => return Err(self.too_late(&error.text)),
+                },
                 Err(error) => return Err(Error::native(error)),
             }
         }
+    }
+
+    async fn ask_once<T>(
+        &mut self,
+        whom: Whom,
+        submit: impl Fn(&Requests<'_>) -> Result<(), NativeError>,
+        read: &impl Fn(&Event) -> Option<T>,
+    ) -> Result<Result<T, NativeError>, Error> {
+        let Whom { broker, wait } = whom;
+        let requests = Requests { client: &self.client, answers: &self.events, wait, broker };
+        submit(&requests).map_err(Error::native)?;
+        // librdkafka answers within `wait` whatever happens, so no answer is left over for the next request.
+        self.answer(read).await
     }
 
     /// The answer to the one request that is under way.
@@ -223,6 +268,24 @@ impl Session {
             None => timeout(ErrorKind::Timeout),
         }
     }
+}
+
+async fn connect(kafka: &Kafka) -> Result<(Arc<Client>, Queue), Error> {
+    let settings = kafka.settings().connection();
+    // Starting a client reads certificates and starts threads.
+    let client = blocking(move || Client::new(Role::Producer, settings.iter()).map_err(Error::native)).await??;
+    let events = Queue::main(&client).wakes();
+    Ok((client, events))
+}
+
+/// Without the topics that do not exist, and those that are on their way.
+fn known(topics: PerTopic<Found>) -> Known {
+    let exists = |found: &Result<Found, NativeError>| match found {
+        Ok(_) => true,
+        Err(error) => error.code != Code::UnknownTopicOrPartition && !is_transient(error),
+    };
+    let topics = topics.into_iter().filter(|(_, found)| exists(found));
+    topics.map(|(name, found)| (name.clone(), found.map_err(|error| Error::native(error).with_topic(name)))).collect()
 }
 
 /// Runs a short native call that may block.

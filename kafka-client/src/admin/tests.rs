@@ -43,8 +43,9 @@ async fn eight_at_once_all_succeed_and_one_creates() {
 async fn what_the_embedded_broker_lacks_is_left_out_or_named() {
     let kafka = embedded();
     let spec = TopicSpec::new("orders", 2).replication(3).config("retention.ms", "1");
-    kafka.ensure_topics(&[spec.clone()]).await.unwrap();
-    kafka.ensure_topics(&[spec]).await.unwrap();
+    let specs = [spec];
+    kafka.ensure_topics(&specs).await.unwrap();
+    kafka.ensure_topics(&specs).await.unwrap();
     let error = kafka.ensure_topics(&[TopicSpec::new("orders", 3)]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     assert_eq!(

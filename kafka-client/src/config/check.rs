@@ -345,6 +345,9 @@ mod tests {
             let implied = refusal(producer(&[(key, value)]));
             let expected = format!("`{key}={value}` contradicts `enable.idempotence=true` (the default): ");
             assert!(implied.starts_with(&expected), "{implied}");
+            let mut with_default = settings(&[(key, value)]);
+            with_default.default("enable.idempotence", true);
+            assert_eq!(refusal(check_producer(&with_default)), implied);
             let stated = refusal(producer(&[(key, value), ("enable.idempotence", "1")]));
             let expected = format!("`{key}={value}` contradicts `enable.idempotence=1`: ");
             assert!(stated.starts_with(&expected), "{stated}");

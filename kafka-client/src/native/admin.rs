@@ -131,6 +131,14 @@ impl Requests<'_> {
         }
         Ok(())
     }
+
+    /// Asks for the brokers of the cluster.
+    pub(crate) fn describe_cluster(&self) -> Result<(), NativeError> {
+        let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER)?;
+        // SAFETY: client, queue and options are alive.
+        unsafe { sys::rd_kafka_DescribeCluster(self.client.raw(), options.raw(), self.answers.raw()) };
+        Ok(())
+    }
 }
 
 /// An object of librdkafka's that is ours, and how it is destroyed.
@@ -336,6 +344,20 @@ impl Event {
         };
         // SAFETY: `topics` holds `count` descriptions.
         Some(unsafe { list(topics, count) }.map(one).collect())
+    }
+
+    /// The numbers of the brokers. `None` if the event answers something else.
+    pub(crate) fn brokers(&self) -> Option<Vec<i32>> {
+        let mut count = 0;
+        // SAFETY: the event is alive; the result is null, or lives as long as the event, and its nodes with it.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeCluster_result(self.raw());
+            if result.is_null() {
+                return None;
+            }
+            let nodes = list(sys::rd_kafka_DescribeCluster_result_nodes(result, &mut count), count);
+            Some(nodes.map(|node| sys::rd_kafka_Node_id(node)).collect())
+        }
     }
 }
 

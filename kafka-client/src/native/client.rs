@@ -120,24 +120,6 @@ impl Client {
         answer
     }
 
-    /// The first and the next offset of a partition, asked of its leader. Blocks for up to `wait`.
-    pub(crate) fn watermarks(&self, topic: &str, partition: i32, wait: Duration) -> Result<(i64, i64), NativeError> {
-        let topic = c_string(topic)?;
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: the instance is alive, the C string too, and both results point to locals.
-        NativeError::check(unsafe {
-            sys::rd_kafka_query_watermark_offsets(
-                self.raw(),
-                topic.as_ptr(),
-                partition,
-                &mut low,
-                &mut high,
-                millis(wait),
-            )
-        })?;
-        Ok((low, high))
-    }
-
     /// Joins the group for these topics; the assignment arrives as rebalance events.
     pub(crate) fn subscribe(&self, topics: &Partitions) -> Result<(), NativeError> {
         // SAFETY: both are alive; librdkafka copies the list.

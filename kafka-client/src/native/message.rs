@@ -175,14 +175,28 @@ impl<'a> MessageRef<'a> {
         unsafe { self.ptr.as_ref() }
     }
 
+    /// Of a consumed message: the error that stands in the place of a record.
     pub(crate) fn error(self) -> Result<(), NativeError> {
-        let fields = self.fields();
-        NativeError::check(fields.err).map_err(|error| {
-            // SAFETY: the message is alive; the text is a C string of the message, or static.
-            let text = unsafe { sys::rd_kafka_message_errstr(self.ptr.as_ptr()) };
+        // SAFETY: the message is alive; of an error, the payload is its text as a C string.
+        self.check(|message| unsafe { sys::rd_kafka_message_errstr(message) })
+    }
+
+    /// Of a delivery report: why the record failed. (The call for consumed messages would take the record's payload
+    /// for the text, and read past its end.)
+    pub(crate) fn report_error(self) -> Result<(), NativeError> {
+        // SAFETY: the message is alive; the text is a C string of the message, or static.
+        self.check(|message| unsafe { sys::rd_kafka_message_produce_errstr(message) })
+    }
+
+    fn check(
+        self,
+        text: impl FnOnce(*const sys::rd_kafka_message_t) -> *const std::ffi::c_char,
+    ) -> Result<(), NativeError> {
+        NativeError::check(self.fields().err).map_err(|error| {
+            let text = text(self.ptr.as_ptr());
             match text.is_null() {
                 true => error,
-                // SAFETY: not null.
+                // SAFETY: not null, and a C string by the contract of both callers.
                 false => error.with_text(unsafe { CStr::from_ptr(text) }.to_string_lossy()),
             }
         })

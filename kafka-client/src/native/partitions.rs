@@ -16,7 +16,6 @@ pub(crate) struct Entry {
     pub(crate) partition: i32,
     /// The offset, where there is one: not for "unset" or "stored".
     pub(crate) offset: Option<i64>,
-    pub(crate) metadata: Vec<u8>,
     pub(crate) code: Option<Code>,
     pub(crate) error: Option<&'static str>,
 }
@@ -105,10 +104,6 @@ pub(super) unsafe fn entries(list: *mut sys::rd_kafka_topic_partition_list_t) ->
                 topic: CStr::from_ptr(line.topic).to_string_lossy().into_owned(),
                 partition: line.partition,
                 offset: (line.offset >= 0).then_some(line.offset),
-                metadata: match line.metadata.is_null() {
-                    true => Vec::new(),
-                    false => slice::from_raw_parts(line.metadata.cast(), line.metadata_size).to_vec(),
-                },
                 code: NativeError::check(line.err).err().map(|error| error.code),
                 error: NativeError::check(line.err).err().map(|error| error.name),
             })

@@ -1,0 +1,292 @@
+//! The room's own tests: each goes through every kind of object, and lets them end in an awkward order. They run under
+//! valgrind too (`.ci/valgrind`), which is what they are made for: small, and without a runtime where possible.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+
+use super::message::Status;
+use super::mock::Mock;
+use super::topic::{Batch, Outgoing};
+use super::{Client, Event, EventKind, Message, Partitions, Queue, Role, Topic};
+
+const WAIT: Duration = Duration::from_secs(60);
+
+struct Fixture {
+    mock: Mock,
+}
+
+impl Fixture {
+    fn new(topic: &str, partitions: i32) -> Self {
+        let mock = Mock::new(1).unwrap();
+        mock.create_topic(topic, partitions).unwrap();
+        Self { mock }
+    }
+
+    fn producer(&self) -> (Arc<Client>, Queue) {
+        let servers = self.mock.bootstrap_servers();
+        let client = Client::new(Role::Producer, [("bootstrap.servers", &*servers), ("linger.ms", "0")]).unwrap();
+        let queue = Queue::main(&client);
+        (client, queue)
+    }
+
+    fn consumer(&self, group: &str) -> (Arc<Client>, Queue) {
+        let servers = self.mock.bootstrap_servers();
+        let settings = [
+            ("bootstrap.servers", &*servers),
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("auto.offset.reset", "earliest"),
+        ];
+        let client = Client::new(Role::Consumer, settings).unwrap();
+        let queue = Queue::consumer(&client).unwrap();
+        (client, queue)
+    }
+}
+
+/// Polls for events of a kind until `done` says so.
+fn events(queue: &Queue, kind: EventKind, mut done: impl FnMut(&Event) -> bool) {
+    let until = Instant::now() + WAIT;
+    while Instant::now() < until {
+        if let Some(event) = queue.poll(Duration::from_millis(100))
+            && event.kind() == kind
+            && done(&event)
+        {
+            return;
+        }
+    }
+    panic!("no {kind:?} that ends the wait within {WAIT:?}");
+}
+
+fn reports(queue: &Queue, count: usize) -> Vec<(usize, i64, Status)> {
+    let mut all = Vec::new();
+    events(queue, EventKind::Delivery, |event| {
+        event.for_each_delivery(|message, token| all.push((token, message.offset(), message.status())));
+        all.len() >= count
+    });
+    all
+}
+
+fn outgoing<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, token: usize) -> Outgoing<'a> {
+    Outgoing { partition: Some(0), key, value, token }
+}
+
+const NO_HEADERS: [(&[u8], Option<&[u8]>); 0] = [];
+
+/// Assigns partition 0 by hand and fetches `count` records.
+fn fetch(client: &Arc<Client>, topic: &str, count: usize) -> Vec<Message> {
+    let mut list = Partitions::new();
+    list.add(topic, 0, Some(0), None).unwrap();
+    client.assign(Some(&list)).unwrap();
+    let queue = Queue::partition(client, topic, 0).unwrap().wakes();
+    let mut messages = Vec::new();
+    while messages.len() < count {
+        messages.extend(block_on(queue.fetched(7, || false)).into_messages());
+    }
+    messages
+}
+
+#[test]
+fn every_way_to_produce_comes_back_with_its_token() {
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    topic.produce(outgoing(Some(b"k"), Some(b"v"), 1)).unwrap();
+    topic.produce(outgoing(None, None, 2)).unwrap();
+    topic.produce(outgoing(Some(b""), Some(b""), 3)).unwrap();
+    let headers: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"1")), (b"a", None), (b"b", Some(b""))];
+    topic.produce_with(outgoing(None, Some(b"x"), 4), Some(1_234), headers.into_iter()).unwrap();
+    topic.produce_with(outgoing(None, Some(b"y"), 5), None, NO_HEADERS.into_iter()).unwrap();
+    let values: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 50]).collect();
+    let records = values.iter().enumerate().map(|(at, value)| outgoing(None, Some(value), 100 + at));
+    topic.produce_many(&mut Batch::default(), records, |at, error| panic!("{at}: {error}"));
+    let mut tokens: Vec<usize> = reports(&queue, 105)
+        .into_iter()
+        .map(|(token, offset, status)| {
+            assert!(offset >= 0 && status == Status::Persisted);
+            token
+        })
+        .collect();
+    tokens.sort_unstable();
+    assert_eq!(tokens, (1..=5).chain(100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn records_come_out_as_they_went_in_and_outlive_their_consumer() {
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    let headers: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"1")), (b"a", None), (b"b", Some(b""))];
+    topic.produce_with(outgoing(Some(b"k"), Some(b"v"), 0), Some(1_234), headers.into_iter()).unwrap();
+    topic.produce(outgoing(None, None, 0)).unwrap();
+    topic.produce(outgoing(Some(b""), Some(b""), 0)).unwrap();
+    reports(&queue, 3);
+
+    let (client, _) = fixture.consumer("g");
+    let messages = fetch(&client, "t", 3);
+    drop(client);
+    drop(fixture);
+
+    let view = messages[0].view();
+    assert_eq!((view.topic(), view.partition(), view.offset()), ("t", 0, 0));
+    assert_eq!((view.key(), view.payload()), (Some(&b"k"[..]), Some(&b"v"[..])));
+    assert_eq!(view.timestamp(), Some((1_234, false)));
+    assert_eq!((messages[1].view().key(), messages[1].view().payload()), (None, None));
+    assert!(messages[1].headers().is_none());
+    // An empty value is not null; an empty key neither.
+    assert_eq!((messages[2].view().key(), messages[2].view().payload()), (Some(&b""[..]), Some(&b""[..])));
+    // Headers are parsed into the message by whoever comes first.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let list = messages[0].headers().unwrap();
+                let all: Vec<_> = (0..list.len()).map(|at| list.get(at).unwrap()).collect();
+                assert_eq!(all, [(&b"a"[..], Some(&b"1"[..])), (b"a", None), (b"b", Some(b""))]);
+                assert!(list.get(3).is_none());
+            });
+        }
+    });
+}
+
+#[test]
+fn a_group_is_joined_committed_for_and_left() {
+    let fixture = Fixture::new("t", 2);
+    let (client, queue) = fixture.consumer("g");
+    client.subscribe(&Partitions::topics(["t"]).unwrap()).unwrap();
+    let mut assigned = Vec::new();
+    events(&queue, EventKind::Rebalance, |event| {
+        assigned = event.partitions();
+        event.assigns() == Some(true)
+    });
+    let mut list = Partitions::new();
+    assigned.iter().for_each(|entry| list.add(&entry.topic, entry.partition, None, None).unwrap());
+    client.assign(Some(&list)).unwrap();
+    assert_eq!(assigned.len(), 2);
+
+    let results = Queue::new(&client).wakes();
+    let mut offsets = Partitions::new();
+    offsets.add("t", 1, Some(7), Some(b"metadata \xff")).unwrap();
+    client.commit(&offsets, &results).unwrap();
+    let committed = block_on(results.next());
+    assert_eq!(committed.kind(), EventKind::OffsetCommit);
+    assert!(committed.error().is_ok());
+    assert_eq!((committed.partitions()[0].partition, committed.partitions()[0].offset), (1, Some(7)));
+
+    assert!(!client.assignment_lost());
+    client.close_into(&queue).unwrap();
+    while !client.closed() {
+        if let Some(event) = queue.poll(Duration::from_millis(50))
+            && event.kind() == EventKind::Rebalance
+        {
+            client.assign(None).unwrap();
+        }
+    }
+}
+
+#[test]
+fn errors_say_what_and_which() {
+    let error = Client::new(Role::Producer, [("no.such.property", "x")]).err().unwrap();
+    assert!(error.text.contains("no.such.property"), "{error}");
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    assert_eq!(Topic::new(&client, "nul\0").err().unwrap().name, "_INVALID_ARG");
+    let large = vec![0u8; 2_000_000];
+    assert_eq!(topic.produce(outgoing(None, Some(&large), 0)).unwrap_err().name, "MSG_SIZE_TOO_LARGE");
+    let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", Some(b"v"))];
+    let refused = topic.produce_with(outgoing(None, Some(&large), 0), None, headers.into_iter()).unwrap_err();
+    assert_eq!(refused.name, "MSG_SIZE_TOO_LARGE");
+    let mut refused = Vec::new();
+    let records = [outgoing(None, Some(b"ok"), 1), outgoing(None, Some(&large), 2), outgoing(None, Some(b"ok"), 3)];
+    topic.produce_many(&mut Batch::default(), records, |at, error| refused.push((at, error.name)));
+    assert_eq!(refused, [(1, "MSG_SIZE_TOO_LARGE")]);
+    assert_eq!(reports(&queue, 2).len(), 2);
+    assert!(client.fatal_error().is_none());
+}
+
+#[test]
+fn purged_records_come_back_unwritten() {
+    let fixture = Fixture::new("t", 1);
+    fixture.mock.reachable(1, false).unwrap();
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    (0..10).for_each(|token| topic.produce(outgoing(None, Some(b"v"), token)).unwrap());
+    assert!(!client.flush(Duration::from_millis(10)));
+    client.purge();
+    assert!(reports(&queue, 10).iter().all(|(_, _, status)| *status == Status::NotPersisted));
+}
+
+#[test]
+fn injected_errors_and_delays_reach_the_client() {
+    const PRODUCE: i16 = 0;
+    const RECORD_TOO_LARGE: i16 = 10;
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    assert_eq!(client.partition_count(&topic, WAIT).unwrap(), 1);
+    fixture.mock.round_trip(1, Duration::from_millis(5)).unwrap();
+    fixture.mock.fail_requests(PRODUCE, RECORD_TOO_LARGE, 1).unwrap();
+    assert!(fixture.mock.fail_requests(PRODUCE, 31_999, 1).is_err());
+    topic.produce(outgoing(None, Some(b"v"), 9)).unwrap();
+    events(&queue, EventKind::Delivery, |event| {
+        event.for_each_delivery(|message, token| {
+            assert_eq!((token, message.failed()), (9, true));
+            assert_eq!(message.report_error().unwrap_err().name, "MSG_SIZE_TOO_LARGE");
+        });
+        true
+    });
+}
+
+#[test]
+fn a_waiting_poll_is_interrupted_and_a_dropped_queue_wakes_nobody() {
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let (queue, start) = (Arc::new(queue), Instant::now());
+    let waiting = queue.clone();
+    let poll = std::thread::spawn(move || {
+        // Log lines may come first.
+        while start.elapsed() < WAIT && waiting.poll(WAIT).is_some() {}
+    });
+    while !poll.is_finished() {
+        queue.interrupt();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    poll.join().unwrap();
+    for _ in 0..20 {
+        let wakes = Queue::new(&client).wakes();
+        assert!(wakes.poll(Duration::ZERO).is_none());
+    }
+    let (consumer, _) = fixture.consumer("g");
+    for _ in 0..5 {
+        drop(fetch(&consumer, "t", 0));
+    }
+}
+
+#[test]
+fn fetched_records_can_be_cut_short() {
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", Some(b"v"))];
+    for token in 0..10 {
+        topic.produce_with(outgoing(None, Some(b"v"), token), None, headers.into_iter()).unwrap();
+    }
+    reports(&queue, 10);
+    let (client, _) = fixture.consumer("g");
+    let mut list = Partitions::new();
+    list.add("t", 0, Some(0), None).unwrap();
+    client.assign(Some(&list)).unwrap();
+    let partition = Queue::partition(&client, "t", 0).unwrap().wakes();
+    let mut seen = 0;
+    while seen < 10 {
+        let mut fetched = block_on(partition.fetched(4, || false));
+        seen += fetched.len();
+        assert_eq!(fetched.headers(0).unwrap().len(), 1);
+        fetched.truncate(1);
+        assert_eq!((fetched.len(), fetched.get(1).is_none()), (1, true));
+        // Half of an iterator is dropped unread.
+        let _ = fetched.into_messages().next();
+    }
+    assert_eq!(block_on(partition.fetched(4, || true)).len(), 0);
+}

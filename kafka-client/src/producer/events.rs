@@ -236,7 +236,7 @@ fn outcome(message: MessageRef<'_>) -> Outcome {
 
 #[cold]
 fn failure(message: MessageRef<'_>) -> SendError {
-    let error = match message.error() {
+    let error = match message.report_error() {
         Err(error) => Error::native(error),
         Ok(()) => Error::new(crate::ErrorKind::Broker, "failed without a reason"),
     };

@@ -22,6 +22,7 @@ impl Token {
 
     #[inline]
     pub(super) fn encode(self, epoch: usize) -> usize {
+        debug_assert!(matches!(self, Token::Slot(low) | Token::Batch { batch: low, .. } if low as usize <= Self::MOST));
         let fields = match self {
             Token::Slot(slot) => slot as usize,
             Token::Batch { batch, index } => (1 << BATCH_BIT) | ((index as usize) << FIELD_BITS) | batch as usize,
