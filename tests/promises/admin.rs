@@ -152,13 +152,12 @@ async fn a_broker_that_dies_holds_nobody_up_for_long() -> Result<(), Error> {
     let kafka = Kafka::connect(cluster.bootstrap());
     let spec = |name: &str| TopicSpec::new(name, 3).replication(2).config("min.insync.replicas", "1");
     assert_eq!(change(&kafka, spec("before")).await?, TopicChange::Created);
-    for (dead, name) in [(0, "one"), (1, "two"), (2, "three")] {
+    for (dead, name) in [(0, "one"), (1, "two")] {
         cluster.node(dead).kill();
         let start = Instant::now();
         assert_eq!(change(&kafka, spec(name)).await?, TopicChange::Created, "{name}");
         assert_eq!(change(&kafka, spec("before")).await?, TopicChange::Unchanged, "{name}");
         assert!(start.elapsed() < Duration::from_secs(20), "{name}: {:?}", start.elapsed());
-        eprintln!("{name}: {:?}", start.elapsed());
         cluster.node(dead).start();
     }
     Ok(())

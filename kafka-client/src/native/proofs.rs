@@ -257,8 +257,9 @@ fn a_waiting_poll_is_interrupted_and_a_dropped_queue_wakes_nobody() {
         let wakes = Queue::new(&client).wakes();
         assert!(wakes.poll(Duration::ZERO).is_none());
     }
-    let (consumer, _) = fixture.consumer("g");
-    for _ in 0..5 {
+    // A consumer each: librdkafka 2.12.1 asserts when a partition is assigned again while it is still being stopped.
+    for _ in 0..3 {
+        let (consumer, _) = fixture.consumer("g");
         drop(fetch(&consumer, "t", 0));
     }
 }
