@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("created {:?}", t.elapsed());
     }
 
-    let producer = kafka.producer().build()?;
+    let producer = match std::env::var_os("PART").is_some() { true => kafka.producer().partitioner(|_: &kafka_client::Unassigned<'_>| None).build()?, false => kafka.producer().build()?};
     eprintln!("producer {:?}", t.elapsed());
     let delivered = producer.send(orders.record("o-1", &Order { item: "tea".into(), cents: 450 })).await?;
     eprintln!("sent {:?} {delivered:?}", t.elapsed());
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let handled = Arc::new(Notify::new());
     let done = handled.clone();
     let report = kafka
-        .consumer("billing")
+        .consumer("billing").set("fetch.wait.max.ms", std::env::var("WAIT").unwrap_or("500".into()))
         .route(&orders, move |order: Received<String, Order>| {
             let done = done.clone();
             async move {

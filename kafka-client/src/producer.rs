@@ -40,7 +40,7 @@ pub use sender::Sender;
 
 use self::attempt::{Attempt, closed, full};
 use self::callbacks::{Callback, Runners};
-use self::core::{Core, Permit, Totals};
+use self::core::{Core, Count, Permit};
 use self::events::{Control, Ending};
 use self::handles::Handles;
 use crate::error::{Error, ErrorKind};
@@ -201,7 +201,7 @@ impl Producer {
 
     /// How many records are in flight: accepted, and not answered yet.
     pub fn in_flight(&self) -> usize {
-        self.shared().core.counts().0
+        self.shared().core.in_flight()
     }
 
     /// Waits until every record that was accepted before this call has its answer, `deadline` at most. What lingers
@@ -210,10 +210,11 @@ impl Producer {
     /// # Cancel safety
     /// Dropping the future ends the waiting only.
     pub async fn flush(&self, deadline: Duration) -> FlushReport {
-        let (_, before) = self.shared().core.counts();
-        let _pump = Pump::start(self.shared().client.clone());
-        let _ = tokio::time::timeout(deadline, self.shared().core.drained()).await;
-        self.shared().report_since(before)
+        let shared = self.shared();
+        let mut count = shared.core.count();
+        let _pump = Pump::start(shared.client.clone());
+        let _ = tokio::time::timeout(deadline, shared.core.drained(&mut count)).await;
+        shared.report(&count)
     }
 
     /// Refuses further records, waits for those in flight, `deadline` at most, and ends the client. Holds for all
@@ -227,14 +228,14 @@ impl Producer {
     pub async fn close(&self, deadline: Duration) -> FlushReport {
         let start = Instant::now();
         let shared = self.shared();
-        let (_, before) = shared.core.counts();
+        let count = shared.core.count();
         shared.core.close();
         // A part of the time is for giving up what is left, and for the last callbacks.
         let drain = deadline.saturating_sub((deadline / 5).min(Duration::from_millis(500)));
         shared.end(start + drain, start + deadline);
         let _pump = Pump::start(shared.client.clone());
         let _ = tokio::time::timeout(deadline, shared.control.over()).await;
-        let report = shared.report_since(before);
+        let report = shared.report(&count);
         tracing::info!(delivered = report.delivered, failed = report.failed, unknown = report.unknown, "producer closed");
         report
     }
@@ -291,13 +292,9 @@ impl Shared {
         }
     }
 
-    fn report_since(&self, before: Totals) -> FlushReport {
-        let (left, now) = self.core.counts();
-        FlushReport {
-            delivered: now.delivered - before.delivered,
-            failed: now.failed - before.failed,
-            unknown: now.unknown - before.unknown + left as u64,
-        }
+    fn report(&self, count: &Count) -> FlushReport {
+        let totals = self.core.counted(count);
+        FlushReport { delivered: totals.delivered, failed: totals.failed, unknown: totals.unknown }
     }
 
     /// Lets the event thread end.
@@ -317,7 +314,7 @@ impl Drop for OwnedProducer {
         if !self.shared.core.close() {
             return;
         }
-        let (in_flight, _) = self.shared.core.counts();
+        let in_flight = self.shared.core.in_flight();
         let shared = self.shared.clone();
         let until = Instant::now() + DROP_GRACE;
         shared.end(until, until);
@@ -327,9 +324,9 @@ impl Drop for OwnedProducer {
         tracing::warn!(in_flight, "producer dropped without close; sending what is left for up to {DROP_GRACE:?}");
         let wait = move || {
             crate::native::client::this_thread_may_block();
-            let (_, before) = shared.core.counts();
+            let count = shared.core.count();
             shared.client.flush(DROP_GRACE);
-            let report = shared.report_since(before);
+            let report = shared.report(&count);
             tracing::warn!(
                 delivered = report.delivered,
                 failed = report.failed,

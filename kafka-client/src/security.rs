@@ -180,6 +180,7 @@ impl fmt::Debug for Security {
 mod tests {
     use super::*;
     use crate::config::check_producer;
+    use crate::native::{Client, Role};
 
     fn applied(security: &Security) -> Settings {
         let mut settings = Settings::new();
@@ -248,6 +249,42 @@ mod tests {
     fn a_login_over_plain_text_passes_without_tls() {
         check_producer(&applied(&Security::plaintext())).unwrap();
         check_producer(&applied(&Security::sasl_plain("u", "p"))).unwrap();
+    }
+
+    #[test]
+    fn a_login_over_plain_text_makes_a_client() {
+        let settings = applied(&Security::sasl_plain("u", "p"));
+        assert!(Client::new(Role::Producer, settings.iter()).is_ok());
+    }
+
+    #[cfg(feature = "ssl")]
+    #[test]
+    fn every_protocol_makes_a_client() {
+        for security in [
+            Security::tls().without_hostname_check(),
+            Security::sasl_plain("u", "p").over_tls(),
+            Security::scram_sha_256("u", "p"),
+            Security::scram_sha_512("u", "p").over_tls(),
+        ] {
+            let settings = applied(&security);
+            check_producer(&settings).unwrap();
+            Client::new(Role::Producer, settings.iter()).unwrap_or_else(|error| panic!("{security:?}: {error}"));
+        }
+    }
+
+    #[cfg(feature = "ssl")]
+    #[test]
+    fn what_is_no_certificate_or_key_is_refused_without_showing_it() {
+        for security in [
+            Security::tls().ca_pem("hunter2"),
+            Security::tls().client_certificate_pem("hunter2", "hunter2"),
+            Security::tls().ca_file("/nowhere/ca.pem"),
+        ] {
+            let Err(error) = Client::new(Role::Producer, applied(&security).iter()) else {
+                panic!("{security:?} was accepted")
+            };
+            assert!(error.text.contains("ssl.") && !error.text.contains("hunter2"), "{error}");
+        }
     }
 
     #[cfg(not(feature = "ssl"))]

@@ -18,18 +18,23 @@
 //! which is fine in a test: they return within milliseconds, a start within seconds.
 
 // Reading order: the cluster, what it is made of, then the views of it.
+mod breakable;
 mod kafka;
 mod node;
 mod port;
+mod process;
 mod properties;
 mod supervisor;
 
 mod fetch;
+mod logs;
 mod wait;
 
 pub mod java;
 pub mod oracle;
 
+pub use breakable::Breakable;
 pub use kafka::Cluster;
+pub use logs::{Line, Logs};
 pub use node::Node;
 pub use wait::{eventually, eventually_blocking, unique};

@@ -152,8 +152,7 @@ impl Shared {
                 *callback = self.core.slot(slot).clear();
                 let bytes = self.core.capped(bytes) + header_bytes;
                 let mut settled = Settled { records: 1, bytes, slots: vec![slot], ..Settled::default() };
-                settled.of_epoch[epoch] = 1;
-                settled.totals.failed = 1;
+                settled.totals[epoch].failed = 1;
                 self.core.settle(&mut settled);
                 let error = refused(record, encoding, self.native(error));
                 self.tell_refusal(record, encoding, &error);

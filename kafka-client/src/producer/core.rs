@@ -48,7 +48,7 @@ struct State {
     /// Flushes wait for the records of an epoch, so that they do not wait for what is sent after them.
     epoch: usize,
     in_flight: [usize; 2],
-    totals: Totals,
+    totals: [Totals; 2],
 }
 
 /// How records ended, since the producer was built.
@@ -59,6 +59,35 @@ pub(crate) struct Totals {
     pub(crate) failed: u64,
     /// Failed, but possibly in the log.
     pub(crate) unknown: u64,
+}
+
+impl Totals {
+    fn count(self) -> u64 {
+        self.delivered + self.failed + self.unknown
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered + other.delivered,
+            failed: self.failed + other.failed,
+            unknown: self.unknown + other.unknown,
+        }
+    }
+
+    fn minus(self, before: Self) -> Self {
+        Self {
+            delivered: self.delivered - before.delivered,
+            failed: self.failed - before.failed,
+            unknown: self.unknown - before.unknown,
+        }
+    }
+}
+
+/// A count of how records end, from a moment on.
+pub(crate) struct Count {
+    /// The epochs that are counted.
+    epochs: Vec<usize>,
+    before: [Totals; 2],
 }
 
 /// Why a permit was not to be had at once.
@@ -91,8 +120,8 @@ const REFUSED: u8 = 2;
 pub(super) struct Settled {
     pub(super) records: usize,
     pub(super) bytes: usize,
-    pub(super) of_epoch: [usize; 2],
-    pub(super) totals: Totals,
+    /// By epoch.
+    pub(super) totals: [Totals; 2],
     /// Slots that nobody will read.
     pub(super) slots: Vec<u32>,
 }
@@ -107,7 +136,7 @@ impl Core {
             closed: false,
             epoch: 0,
             in_flight: [0; 2],
-            totals: Totals::default(),
+            totals: [Totals::default(); 2],
         };
         Self {
             limits,
@@ -220,13 +249,12 @@ impl Core {
         state.free_bytes += settled.bytes as i64;
         state.free_slots.append(&mut settled.slots);
         let mut idle = false;
-        for (epoch, finished) in settled.of_epoch.iter().enumerate() {
-            state.in_flight[epoch] = state.in_flight[epoch].saturating_sub(*finished);
-            idle |= *finished > 0 && state.in_flight[epoch] == 0;
+        for (epoch, ended) in settled.totals.iter().enumerate() {
+            let count = ended.count() as usize;
+            state.in_flight[epoch] = state.in_flight[epoch].saturating_sub(count);
+            idle |= count > 0 && state.in_flight[epoch] == 0;
+            state.totals[epoch] = state.totals[epoch].plus(*ended);
         }
-        state.totals.delivered += settled.totals.delivered;
-        state.totals.failed += settled.totals.failed;
-        state.totals.unknown += settled.totals.unknown;
         let granted = state.grant();
         drop(state);
         *settled = Settled { slots: std::mem::take(&mut settled.slots), ..Settled::default() };
@@ -245,10 +273,24 @@ impl Core {
         self.limits
     }
 
-    /// How many records are in flight, and how all earlier ones ended.
-    pub(crate) fn counts(&self) -> (usize, Totals) {
+    /// How many records are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.lock().in_flight.iter().sum()
+    }
+
+    /// Begins to count how the records end that are in flight now.
+    pub(crate) fn count(&self) -> Count {
+        Count { epochs: [0, 1].into(), before: self.state.lock().totals }
+    }
+
+    /// How they have ended so far.
+    pub(crate) fn counted(&self, count: &Count) -> Totals {
         let state = self.state.lock();
-        (state.in_flight.iter().sum(), state.totals)
+        count.epochs.iter().fold(Totals::default(), |sum, epoch| {
+            let ended = state.totals[*epoch].minus(count.before[*epoch]);
+            let left = Totals { unknown: state.in_flight[*epoch] as u64, ..Totals::default() };
+            sum.plus(ended).plus(left)
+        })
     }
 
     /// Refuses every further record, those in line included. `false` where that was done before.
@@ -267,7 +309,7 @@ impl Core {
     /// Waits until every record that was accepted before this call is finished.
     ///
     /// Cancel safe: only the waiting ends.
-    pub(crate) async fn drained(&self) {
+    pub(crate) async fn drained(&self, count: &mut Count) {
         // An epoch may be closed only when the other one is empty; a flush that finds another one waiting waits with
         // it first. Each round ends, because nothing joins a closed epoch but sends that had begun before.
         let old = loop {
@@ -279,6 +321,8 @@ impl Core {
                 let (now, other) = (state.epoch, 1 - state.epoch);
                 if state.in_flight[other] == 0 {
                     state.epoch = other;
+                    // What joins the new epoch came after this call.
+                    count.epochs = vec![now];
                     break now;
                 }
             }

@@ -26,8 +26,9 @@ use crate::record::RawRecord;
 const IDLE: Duration = Duration::from_millis(200);
 /// How often it looks after the callbacks while some wait.
 const WATCHING: Duration = Duration::from_millis(5);
-/// How long reports of purged records may take.
-const PURGE_WAIT: Duration = Duration::from_millis(400);
+/// How long the thread stays for the reports of purged records, which take milliseconds. Nobody waits for it that
+/// long: `close` has its own deadline.
+const PURGE_WAIT: Duration = Duration::from_secs(30);
 
 /// What the producer tells its event thread.
 #[derive(Default)]
@@ -112,7 +113,7 @@ impl Events {
             let Some(ending) = ending else { continue };
             let now = Instant::now();
             match purged {
-                _ if self.core.counts().0 == 0 => break ending,
+                _ if self.core.in_flight() == 0 => break ending,
                 None if now >= ending.drain => {
                     self.client.purge();
                     purged = Some(now + PURGE_WAIT);
@@ -121,6 +122,10 @@ impl Events {
                 _ => (),
             }
         };
+        let left = self.core.in_flight();
+        if left > 0 {
+            tracing::error!(left, "records were given up, and librdkafka does not report them");
+        }
         self.runners.close(ending.callbacks);
         self.control.ended.store(true, Ordering::Release);
         self.control.over.notify_waiters();
@@ -148,12 +153,12 @@ impl Events {
                 local.settled.bytes += header_bytes(message);
             }
             local.settled.records += 1;
-            local.settled.of_epoch[epoch] += 1;
             let outcome = outcome(message);
+            let totals = &mut local.settled.totals[epoch];
             match &outcome {
-                Ok(_) => local.settled.totals.delivered += 1,
-                Err(error) if error.maybe_written() => local.settled.totals.unknown += 1,
-                Err(_) => local.settled.totals.failed += 1,
+                Ok(_) => totals.delivered += 1,
+                Err(error) if error.maybe_written() => totals.unknown += 1,
+                Err(_) => totals.failed += 1,
             }
             if hooked {
                 local.jobs.push(Job::Acknowledged(acknowledgement(message, outcome.clone())));

@@ -210,8 +210,7 @@ impl<'a> OpenBatch<'a> {
             self.shared.tell_refusal(&records[at], encoded[at].encoding(scratch), &error);
             settled.records += 1;
             settled.bytes += self.shared.core.capped(encoded[at].bytes) + header_bytes;
-            settled.of_epoch[epoch] += 1;
-            settled.totals.failed += 1;
+            settled.totals[epoch].failed += 1;
             failures.push(BatchFailure { index: self.count + at, error });
         };
         let one = &encoded[0];

@@ -9,18 +9,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, fs};
 
-use super::node::Node;
+use super::node::{Node, PATIENCE};
 use super::properties::server_properties;
 use super::supervisor::Supervisor;
 use super::{fetch, java};
 
 const LOGGING: &str = include_str!("log4j2.properties");
-
-/// How long all nodes together may take until they answer.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running Apache Kafka: one that this process started, or the one that `KAFKA_BOOTSTRAP_SERVERS` names.
 ///
@@ -119,7 +116,7 @@ impl Cluster {
         let bootstrap = nodes.iter().map(Node::address).collect::<Vec<_>>().join(",");
         let cluster = Self { bootstrap, nodes };
         cluster.write_configuration(supervisor.dir(), properties)?;
-        supervisor.format(cluster.nodes.len() == 1).map_err(|problem| cluster.with_logs(&problem))?;
+        cluster.format(&supervisor)?;
         cluster.launch()?;
         Ok(cluster)
     }
@@ -136,16 +133,20 @@ impl Cluster {
         write(dir.join("log4j2.properties"), LOGGING)
     }
 
+    /// Formats the storage of all nodes at once.
+    fn format(&self, supervisor: &Supervisor) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        let standalone = self.nodes.len() == 1;
+        let formatting = self.nodes.iter().map(|node| Ok((node, supervisor.format(node.id(), standalone)?)));
+        let formatting: Vec<_> = formatting.collect::<Result<_, String>>()?;
+        formatting.into_iter().try_for_each(|(node, pid)| node.wait_until_formatted(pid, deadline))
+    }
+
     /// Starts all nodes at once, since none gets far without a majority, and waits until each knows all.
     fn launch(&self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         self.nodes.iter().try_for_each(Node::launch)?;
         self.nodes.iter().try_for_each(|node| node.wait_until(deadline, |seen| seen.len() == self.nodes.len()))
-    }
-
-    fn with_logs(&self, problem: &str) -> String {
-        let logs = self.nodes.iter().map(|node| format!("\nnode {}:\n{}", node.id(), node.end_of_log()));
-        logs.fold(problem.to_owned(), |text, log| text + &log)
     }
 }
 

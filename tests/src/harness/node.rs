@@ -7,16 +7,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 
 use super::java::tail;
 use super::oracle;
 use super::port::Port;
+use super::process::{runs, signal};
 use super::properties::Member;
 use super::supervisor::Supervisor;
 
 /// How long a broker may take until it answers; on an idle machine it takes three seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to pause between two looks at a starting broker.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One broker, which is also a controller, of a [`Cluster`](super::Cluster).
 #[derive(Debug)]
@@ -73,7 +77,7 @@ impl Node {
         let mut pid = self.pid.lock();
         if let Some(running) = pid.take() {
             signal(self.id, running, Signal::KILL);
-            self.supervisor.reap(running.as_raw_pid()).unwrap_or_else(|problem| panic!("{problem}"));
+            self.supervisor.reap(running).unwrap_or_else(|problem| panic!("{problem}"));
         }
     }
 
@@ -115,45 +119,47 @@ impl Node {
         format!("127.0.0.1:{}", self.port.number())
     }
 
+    /// Waits until the storage that `formatting` formats is ready.
+    pub(crate) fn wait_until_formatted(&self, formatting: Pid, deadline: Instant) -> Result<(), String> {
+        while runs(formatting) == Some(true) {
+            if Instant::now() >= deadline {
+                return Err(self.with_log("was not formatted in time"));
+            }
+            thread::sleep(PAUSE);
+        }
+        match self.supervisor.reap(formatting)?.as_str() {
+            "0" => Ok(()),
+            _ => Err(self.with_log("could not be formatted")),
+        }
+    }
+
     /// Starts Java, and does not wait for it.
     pub(crate) fn launch(&self) -> Result<(), String> {
-        let pid = self.supervisor.start(self.id)?;
-        *self.pid.lock() = Pid::from_raw(pid);
+        *self.pid.lock() = Some(self.supervisor.start(self.id)?);
         Ok(())
     }
 
     /// Waits until the broker answers and the ids of the brokers it knows satisfy `enough`.
     pub(crate) fn wait_until(&self, deadline: Instant, enough: impl Fn(&[i32]) -> bool) -> Result<(), String> {
         while !oracle::brokers(&self.address()).is_ok_and(|seen| enough(&seen)) {
-            let ended = self.pid.lock().is_none_or(has_ended);
-            if ended || Instant::now() >= deadline {
-                let why = if ended { "ended while starting" } else { "did not answer in time" };
-                return Err(format!("node {} {why}; its log ends:\n{}", self.id, self.end_of_log()));
+            if self.pid.lock().is_none_or(|pid| runs(pid) == Some(false)) {
+                return Err(self.with_log("ended while starting"));
             }
-            thread::sleep(Duration::from_millis(20));
+            if Instant::now() >= deadline {
+                return Err(self.with_log("did not answer in time"));
+            }
+            thread::sleep(PAUSE);
         }
         Ok(())
     }
 
-    /// The end of the log, for a panic message: the files are gone by the time somebody reads it.
-    pub(crate) fn end_of_log(&self) -> String {
+    /// Says what is wrong with the node, and the end of its log: the files are gone by the time somebody reads it.
+    fn with_log(&self, problem: &str) -> String {
         let log = fs::read(self.dir.join("broker.log")).unwrap_or_default();
-        tail(&String::from_utf8_lossy(&log), 40)
+        format!("node {} {problem}; its log ends:\n{}", self.id, tail(&String::from_utf8_lossy(&log), 40))
     }
 
     fn running(&self) -> Pid {
         self.pid.lock().unwrap_or_else(|| panic!("node {} is not running", self.id))
     }
-}
-
-fn signal(id: i32, pid: Pid, signal: Signal) {
-    // The process cannot be somebody else's by now: until it is reaped its id is not given out again.
-    kill_process(pid, signal).unwrap_or_else(|e| panic!("sending {signal:?} to node {id} failed: {e}"));
-}
-
-/// Tells whether the process has ended, reaped or not. Without /proc the answer is no, and the deadline decides.
-fn has_ended(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
-    // The state follows the program's name, which is in parentheses and may hold anything.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }

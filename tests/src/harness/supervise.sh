@@ -2,12 +2,13 @@
 #
 # arguments  the directory for temporary files, the directory of the jars, the broker's JVM flags
 # answers    the cluster's directory first, then one line a command
-# commands   format [--standalone]   formats the storage of every node       -> exit status
-#            start N                 starts node N                           -> process id
-#            reap PID                collects a broker that was killed       -> PID
+# commands   format N [--standalone]   starts to format the storage of node N   -> process id
+#            start N                   starts the broker of node N              -> process id
+#            reap PID                  waits for the end of a process           -> exit status
 #
 # The end of the input means that the test process is gone: dropped the cluster, ended, or was killed. Only this
-# shell starts java, and it reads the next command only when it knows the process id, so no broker is ever unknown.
+# shell starts java, and it knows the process id before it reads the next command, so no java is ever unknown. It
+# hears nothing while it reaps, so that is asked when the end is near.
 
 # Not stopped by Ctrl-C, by a closed terminal, by an answer nobody reads, or by the SIGHUP that the kernel sends to
 # an orphaned process group with a stopped member. SIGTERM ends the reading, and so cleans up.
@@ -22,19 +23,14 @@ set -- "$@" -XX:-UsePerfData "-Djava.io.tmpdir=$dir" -Dlog4j2.configurationFile=
 printf '%s\n' "$dir"
 
 running=
-while read -r command argument; do
+while read -r command argument option; do
     case $command in
     format)
-        formatting=
-        for node in node-*; do
-            # $argument is --standalone or nothing.
-            java "$@" kafka.tools.StorageTool format -t kafkatoolkitharness00w $argument \
-                -c "$node/server.properties" </dev/null >"$node/broker.log" 2>&1 &
-            formatting="$formatting $!"
-        done
-        status=0
-        for pid in $formatting; do wait "$pid" || status=$?; done
-        echo "$status"
+        # $option is --standalone or nothing.
+        java "$@" kafka.tools.StorageTool format -t kafkatoolkitharness00w $option \
+            -c "node-$argument/server.properties" </dev/null >"node-$argument/broker.log" 2>&1 &
+        running="$running $!"
+        echo "$!"
         ;;
     start)
         java "$@" kafka.Kafka "node-$argument/server.properties" </dev/null >>"node-$argument/broker.log" 2>&1 &
@@ -43,10 +39,10 @@ while read -r command argument; do
         ;;
     reap)
         wait "$argument"
+        echo "$?"
         left=
         for pid in $running; do [ "$pid" = "$argument" ] || left="$left $pid"; done
         running=$left
-        echo "$argument"
         ;;
     esac
 done

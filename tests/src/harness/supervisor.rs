@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use parking_lot::Mutex;
+use rustix::process::Pid;
 
 const SCRIPT: &str = include_str!("supervise.sh");
 
@@ -63,21 +64,27 @@ impl Supervisor {
         &self.dir
     }
 
-    /// Formats the storage of every node that has a folder; `standalone` for a quorum of one.
-    pub(crate) fn format(&self, standalone: bool) -> Result<(), String> {
-        let status = self.ask(if standalone { "format --standalone" } else { "format" })?;
-        if status == "0" { Ok(()) } else { Err(format!("Kafka's StorageTool ended with status {status}")) }
+    /// Starts to format the storage of node `id`; `standalone` for a quorum of one.
+    pub(crate) fn format(&self, id: i32, standalone: bool) -> Result<Pid, String> {
+        self.run(&format!("format {id} {}", if standalone { "--standalone" } else { "" }))
     }
 
-    /// Starts the broker of node `id` and returns its process id.
-    pub(crate) fn start(&self, id: i32) -> Result<i32, String> {
-        let pid = self.ask(&format!("start {id}"))?;
-        pid.parse().map_err(|_| format!("`sh` answered {pid:?} where a process id belongs"))
+    /// Starts the broker of node `id`.
+    pub(crate) fn start(&self, id: i32) -> Result<Pid, String> {
+        self.run(&format!("start {id}"))
     }
 
-    /// Waits until a broker that was sent SIGKILL is gone, its ports and files with it.
-    pub(crate) fn reap(&self, pid: i32) -> Result<(), String> {
-        self.ask(&format!("reap {pid}")).map(drop)
+    /// Waits until a process that ends is gone, its ports and files with it, and returns its exit status.
+    ///
+    /// Nobody else is served meanwhile, and the death of the test process is not noticed.
+    pub(crate) fn reap(&self, pid: Pid) -> Result<String, String> {
+        self.ask(&format!("reap {}", pid.as_raw_pid()))
+    }
+
+    fn run(&self, command: &str) -> Result<Pid, String> {
+        let answer = self.ask(command)?;
+        let pid = answer.parse().ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| format!("`sh` answered {answer:?} where a process id belongs"))
     }
 
     fn ask(&self, command: &str) -> Result<String, String> {
