@@ -1,10 +1,10 @@
 //! What does it look like? A typed event goes out and comes in, through a broker inside this process.
 
+use std::convert::Infallible;
 use std::error::Error;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use kafka_client::{Json, Kafka, Received, Topic, Utf8};
+use kafka_client::{Json, Kafka, Received, Topic, TopicSpec, Utf8};
 use tokio::sync::Notify;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -13,46 +13,39 @@ struct Order {
     cents: u32,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let t = Instant::now();
-    let kafka = Kafka::embedded()?;
-    eprintln!("embedded {:?}", t.elapsed());
-    let orders = Topic::new("orders", Utf8, Json::<Order>::new());
-    if std::env::var_os("ENSURE").is_some() {
-        kafka.ensure_topics(&[kafka_client::TopicSpec::new("orders", 4)]).await?;
-        eprintln!("ensured {:?}", t.elapsed());
-    }
-    if std::env::var_os("CREATE").is_some() {
-        kafka.embedded_broker().unwrap().create_topic("orders", 4)?;
-        eprintln!("created {:?}", t.elapsed());
-    }
+/// Ends the example after one order. A service runs until somebody presses Ctrl-C: see `readme_snippet.rs`.
+static CHARGED: Notify = Notify::const_new();
 
-    let producer = kafka.producer().build()?;
-    eprintln!("producer {:?}", t.elapsed());
-    let delivered = producer.send(orders.record("o-1", &Order { item: "tea".into(), cents: 450 })).await?;
-    eprintln!("sent {:?} {delivered:?}", t.elapsed());
-    let _ = producer.close(Duration::from_secs(5)).await;
-    eprintln!("closed {:?}", t.elapsed());
-
-    let handled = Arc::new(Notify::new());
-    let done = handled.clone();
-    let report = kafka
-        .consumer("billing")
-        .route(&orders, move |order: Received<String, Order>| {
-            let done = done.clone();
-            async move {
-                eprintln!("got {:?}", t.elapsed());
-                println!("in:   {} costs {} cents", order.value().item, order.value().cents);
-                done.notify_one();
-                Ok::<(), kafka_client::Error>(())
-            }
-        })
-        .build()?
-        .run_until(handled.notified())
-        .await?;
-    eprintln!("end {:?} {report:?}", t.elapsed());
-    drop(kafka);
-    eprintln!("dropped {:?}", t.elapsed());
+async fn charge(order: Received<String, Order>) -> Result<(), Infallible> {
+    let Order { item, cents } = order.value();
+    println!("in   {} {item} for {cents} cents", order.key());
+    CHARGED.notify_one();
     Ok(())
 }
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let kafka = Kafka::embedded()?;
+    let orders = Topic::new("orders", Utf8, Json::<Order>::new());
+    kafka.ensure_topics(&[TopicSpec::new(orders.name(), 1)]).await?;
+
+    let producer = kafka.producer().build()?;
+    let delivered = producer.send(orders.record("o-1", &Order { item: "tea".into(), cents: 450 })).await?;
+    println!("out  o-1, stored in partition {} at offset {}", delivered.partition(), delivered.offset());
+
+    let consumer = kafka.consumer("billing").route(&orders, charge).build()?;
+    let report = consumer.run_until(CHARGED.notified()).await?;
+    println!("{} handled and committed, {} ms after the start", report.handled, start.elapsed().as_millis());
+    println!("{NEXT}");
+    Ok(())
+}
+
+const NEXT: &str = "
+Next:
+  cargo run --bin flights              3,375 real flights, every one accounted for
+  cargo run --bin produce              every way to send
+  cargo run --bin delivery_semantics   a consumer is killed: what is lost, what is handled twice?
+  KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cargo run --bin flights
+                                       the same through your own Kafka
+  examples/README.md                   the other examples; README.md tells what this is and is not";

@@ -140,11 +140,8 @@ pub(crate) struct MockChild {
 
 impl MockChild {
     fn start() -> Outcome<Self> {
-        let mut process = Command::new(env::current_exe()?)
-            .arg(MOCK_COMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut process =
+            Command::new(env::current_exe()?).arg(MOCK_COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let commands = process.stdin.take().ok_or("the mock broker has no standard input")?;
         let mut answers = BufReader::new(process.stdout.take().ok_or("the mock broker has no standard output")?);
         let mut bootstrap = String::new();

@@ -1,7 +1,7 @@
 //! The cases: what is compared with what.
 
 use crate::frame::{SATURATED_TASKS, Side};
-use crate::{peers, twin};
+use crate::{ours, peers, twin};
 
 /// One comparison.
 pub(crate) struct Case {
@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) starts: Starts,
     /// Messages a side and round.
     pub(crate) messages: u64,
+    /// How long librdkafka waits for more of a batch.
+    pub(crate) linger_ms: u32,
     /// `None` while our side is not written.
     pub(crate) ours: Option<Side>,
     pub(crate) baseline: Peer,
@@ -64,9 +66,10 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Empty,
         messages: 1_000_000,
-        ours: None,
+        linger_ms: 5,
+        ours: Some(ours::batch),
         baseline: C_PRODUCE,
-        second: None,
+        second: Some(Peer { name: "C produce_batch", side: twin::produce_in_batches }),
         hot: true,
     },
     Case {
@@ -75,7 +78,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Empty,
         messages: 1_000_000,
-        ours: None,
+        linger_ms: 5,
+        ours: Some(ours::awaited),
         baseline: C_PRODUCE,
         second: None,
         hot: true,
@@ -86,7 +90,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Empty,
         messages: 1_000_000,
-        ours: None,
+        linger_ms: 5,
+        ours: Some(ours::awaited_shared),
         baseline: C_PRODUCE,
         second: None,
         hot: true,
@@ -97,7 +102,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Empty,
         messages: 1_000_000,
-        ours: None,
+        linger_ms: 5,
+        ours: Some(ours::callback),
         baseline: C_PRODUCE,
         second: None,
         hot: true,
@@ -108,7 +114,9 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Empty,
         messages: 4 * SATURATED_TASKS,
-        ours: None,
+        // A queue of 100 never fills a batch: waiting would only cap both sides at 100 records a wait.
+        linger_ms: 0,
+        ours: Some(ours::saturated),
         baseline: Peer { name: "rdkafka FutureProducer", side: peers::future_producer_saturated },
         second: Some(Peer { name: "FutureProducer, one at a time", side: peers::future_producer_one_at_a_time }),
         hot: false,
@@ -119,7 +127,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Full,
         messages: 2_000_000,
-        ours: None,
+        linger_ms: 5,
+        ours: Some(ours::batches),
         baseline: Peer { name: "C consume_batch_queue", side: twin::consume_batch },
         second: Some(Peer { name: "C consumer_poll", side: twin::consumer_poll }),
         hot: true,
@@ -130,7 +139,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::MessagesASecond,
         starts: Starts::Full,
         messages: 1_000_000,
-        ours: None,
+        linger_ms: 5,
+        ours: Some(ours::records),
         baseline: Peer { name: "rdkafka stream().next()", side: peers::stream_next },
         second: None,
         hot: false,
@@ -141,7 +151,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::Microseconds,
         starts: Starts::Empty,
         messages: 2_000,
-        ours: None,
+        linger_ms: 0,
+        ours: Some(ours::acknowledgement),
         baseline: Peer { name: "C produce and poll", side: twin::sync_produce },
         second: None,
         hot: false,
@@ -152,19 +163,13 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::Microseconds,
         starts: Starts::Empty,
         messages: 2_000,
-        ours: None,
+        linger_ms: 0,
+        ours: Some(ours::end_to_end),
         baseline: Peer { name: "rdkafka BaseConsumer::poll", side: peers::base_consumer_end_to_end },
         second: Some(Peer { name: "C consumer_poll", side: twin::end_to_end }),
         hot: false,
     },
 ];
-
-impl Case {
-    /// How long librdkafka may wait for more of a batch: the latency cases do not wait.
-    pub(crate) fn linger_ms(&self) -> u32 {
-        if self.unit.is_rate() { 5 } else { 0 }
-    }
-}
 
 /// The case of that name, or those whose names start with it and a hyphen.
 pub(crate) fn named(name: &str) -> Vec<&'static Case> {

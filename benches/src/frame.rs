@@ -191,7 +191,8 @@ pub(crate) fn measure(
         messages = messages.min(broker.keeps());
     }
     let topic = prepare(case, broker, messages)?;
-    let load = Load { bootstrap: broker.bootstrap().into(), topic: topic.name.clone(), messages, linger_ms: case.linger_ms() };
+    let load =
+        Load { bootstrap: broker.bootstrap().into(), topic: topic.name.clone(), messages, linger_ms: case.linger_ms };
 
     let mut sides = vec![Series::new(case.baseline.name, case.baseline.side)];
     sides.extend(case.second.iter().map(|peer| Series::new(peer.name, peer.side)));
@@ -220,7 +221,7 @@ pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Out
             bootstrap: broker.bootstrap().into(),
             topic: topic.name.clone(),
             messages,
-            linger_ms: 5,
+            linger_ms: case.linger_ms,
         })?;
     }
     Ok(topic)

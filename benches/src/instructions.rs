@@ -30,7 +30,16 @@ struct Line<'a> {
     /// What ours takes for each instruction of the baseline: less is better.
     ours_per_baseline: f64,
     rounds: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<Second<'a>>,
     allocator: &'a str,
+}
+
+#[derive(Serialize)]
+struct Second<'a> {
+    baseline_name: &'a str,
+    baseline: f64,
+    ours_per_baseline: f64,
 }
 
 /// Counts one case and prints its line; with `twin_only`, counts the baselines alone and prints none.
@@ -63,9 +72,8 @@ pub(crate) fn count(
         Ok(frame::median(&counts))
     };
     let baseline = per_message("baseline", case.baseline.name)?;
-    if let Some(second) = &case.second {
-        per_message("second", second.name)?;
-    }
+    let second = case.second.as_ref().map(|peer| per_message("second", peer.name).map(|count| (peer.name, count)));
+    let second = second.transpose()?;
     if twin_only {
         return Ok(());
     }
@@ -78,6 +86,11 @@ pub(crate) fn count(
         baseline: baseline.round(),
         ours_per_baseline: frame::rounded(ours / baseline),
         rounds,
+        second: second.map(|(baseline_name, count)| Second {
+            baseline_name,
+            baseline: count.round(),
+            ours_per_baseline: frame::rounded(ours / count),
+        }),
         allocator: meter::ALLOCATOR_NAME,
     };
     println!("{}", serde_json::to_string(&line)?);
@@ -107,7 +120,8 @@ fn collected(case: &Case, side: &str, load: &Load) -> Outcome<u64> {
 
 /// The sum over all functions and threads, from a report of callgrind.
 fn total(report: &str) -> Option<u64> {
-    let line = report.lines().find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")))?;
+    let line =
+        report.lines().find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")))?;
     line.split_whitespace().next()?.parse().ok()
 }
 

@@ -15,6 +15,7 @@ mod cases;
 mod frame;
 mod instructions;
 mod meter;
+mod ours;
 mod peers;
 mod trip;
 mod twin;

@@ -16,7 +16,7 @@ use rdkafka_sys::bindings as c;
 
 pub(crate) use consume::{consume_batch, consumer_poll};
 pub(crate) use latency::{end_to_end, send_trip, sync_produce};
-pub(crate) use produce::{fill, produce};
+pub(crate) use produce::{fill, produce, produce_in_batches};
 
 use crate::frame::Outcome;
 

@@ -1,3 +1,8 @@
 //! What this project promises, proven against a real Apache Kafka: one file a promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
+
+mod acknowledged_is_stored;
+mod admin;
+mod given;
 mod harness;

@@ -12,7 +12,8 @@
 //! assert_eq!(oracle::end_offsets(kafka.bootstrap(), &orders)[&0], 1);
 //! ```
 //!
-//! A test that breaks brokers takes a cluster of its own, `Cluster::start(3)`.
+//! A test that breaks brokers takes a cluster of its own, `Cluster::start(3)`, or has `Cluster::breakable()`, which
+//! has one node, for itself for a while.
 //!
 //! Everything here panics with a sentence that says what to do; nothing is skipped in silence. The calls block,
 //! which is fine in a test: they return within milliseconds, a start within seconds.

@@ -1,15 +1,19 @@
 //! The C produce loop: one thread produces, a second one polls for delivery reports.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use rdkafka_sys::bindings as c;
 
-use super::{Client, NO_ERROR, TopicHandle, UNASSIGNED, last_error, send};
+use super::{Client, NO_ERROR, TopicHandle, UNASSIGNED, error_text, last_error, send};
 use crate::frame::{Load, MAX_IN_FLIGHT, Outcome, PARTITIONS, Sample, VALUE};
 use crate::meter::Window;
+
+/// Messages that one batch call hands over.
+const BATCH: u64 = 1000;
 
 /// What the delivery callback counts. Only the polling thread calls it, so plain loads and stores do.
 struct Acknowledged {
@@ -36,6 +40,14 @@ pub(crate) fn produce(load: &Load) -> Outcome<Sample> {
     with_producer(load, |topic, acknowledged| {
         warm_up(topic, acknowledged)?;
         produce_all(load, topic, acknowledged)
+    })
+}
+
+/// The same through `rd_kafka_produce_batch`, which takes librdkafka's locks once a call.
+pub(crate) fn produce_in_batches(load: &Load) -> Outcome<Sample> {
+    with_producer(load, |topic, acknowledged| {
+        warm_up(topic, acknowledged)?;
+        produce_all_in_batches(load, topic, acknowledged)
     })
 }
 
@@ -82,24 +94,83 @@ fn warm_up(topic: &TopicHandle<'_>, acknowledged: &Acknowledged) -> Outcome<()> 
 
 fn produce_all(load: &Load, topic: &TopicHandle<'_>, acknowledged: &Acknowledged) -> Outcome<Sample> {
     let keys = Load::keys();
-    let start = acknowledged.count.load(Ordering::Acquire);
-    let end = start + load.messages;
-    let mut room_until = start + MAX_IN_FLIGHT;
+    let (mut room, messages) = Room::new(acknowledged, load);
 
     let window = Window::open();
-    for (number, key) in (start..end).zip(keys.iter().cycle()) {
-        if number == room_until {
-            // Half of the room at once: a sleep for every batch would cost more than the batch.
-            wait_for(acknowledged, number - MAX_IN_FLIGHT / 2)?;
-            room_until = acknowledged.count.load(Ordering::Acquire) + MAX_IN_FLIGHT;
-        }
+    for (number, key) in messages.clone().zip(keys.iter().cycle()) {
+        room.wait_until(number + 1)?;
         // SAFETY: the topic is alive.
         if !unsafe { send(topic.handle, UNASSIGNED, key, VALUE) } {
             return Err(last_error().into());
         }
     }
-    wait_for(acknowledged, end)?;
+    wait_for(acknowledged, messages.end)?;
     Ok(Sample::rate(load.messages, window.close()))
+}
+
+fn produce_all_in_batches(load: &Load, topic: &TopicHandle<'_>, acknowledged: &Acknowledged) -> Outcome<Sample> {
+    let keys = Load::keys();
+    let (mut room, messages) = Room::new(acknowledged, load);
+    let mut keys = keys.iter().cycle();
+    let mut batch = Vec::with_capacity(BATCH as usize);
+
+    let window = Window::open();
+    let mut next = messages.start;
+    while next < messages.end {
+        let end = messages.end.min(next + BATCH);
+        room.wait_until(end)?;
+        batch.clear();
+        batch.extend((next..end).zip(keys.by_ref()).map(|(_, key)| c::rd_kafka_message_t {
+            err: NO_ERROR,
+            rkt: std::ptr::null_mut(),
+            partition: UNASSIGNED,
+            payload: VALUE.as_ptr().cast_mut().cast(),
+            len: VALUE.len(),
+            key: key.as_ptr().cast_mut().cast(),
+            key_len: key.len(),
+            offset: 0,
+            _private: std::ptr::null_mut(),
+        }));
+        // SAFETY: the topic is alive and the batch has as many messages as told; with F_COPY librdkafka copies key and
+        // value before it returns, and writes to the messages only.
+        let taken = unsafe {
+            let (flags, count) = (c::RD_KAFKA_MSG_F_COPY, batch.len() as c_int);
+            c::rd_kafka_produce_batch(topic.handle, UNASSIGNED, flags, batch.as_mut_ptr(), count)
+        };
+        if taken as u64 != end - next {
+            let refused = batch.iter().map(|message| message.err).find(|&error| error != NO_ERROR);
+            return Err(error_text(refused.unwrap_or(NO_ERROR)).into());
+        }
+        next = end;
+    }
+    wait_for(acknowledged, messages.end)?;
+    Ok(Sample::rate(load.messages, window.close()))
+}
+
+/// Bounds the messages in flight. Messages are numbered on from those that are acknowledged already.
+struct Room<'a> {
+    acknowledged: &'a Acknowledged,
+    /// The number that the next message must be below.
+    until: u64,
+}
+
+impl<'a> Room<'a> {
+    /// The room, and the numbers of the load's messages.
+    fn new(acknowledged: &'a Acknowledged, load: &Load) -> (Self, Range<u64>) {
+        let start = acknowledged.count.load(Ordering::Acquire);
+        (Self { acknowledged, until: start + MAX_IN_FLIGHT }, start..start + load.messages)
+    }
+
+    /// Waits until the messages up to `end` have room.
+    #[inline]
+    fn wait_until(&mut self, end: u64) -> Outcome<()> {
+        if end > self.until {
+            // Half of the room at once: a sleep for every batch would cost more than the batch.
+            wait_for(self.acknowledged, end - MAX_IN_FLIGHT / 2)?;
+            self.until = self.acknowledged.count.load(Ordering::Acquire) + MAX_IN_FLIGHT;
+        }
+        Ok(())
+    }
 }
 
 /// Serves the callbacks until told to stop.

@@ -9,21 +9,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::Guarantee;
 use super::builder::Options;
-use super::lane::{FailedRecordRoute, Lane, LaneState, Lanes, Request, RunningLane};
+use super::lane::{FailedRecordRoute, Lane, LaneState, Lanes, Request, RunningLane, Turn};
 use super::report::ConsumerReport;
 use super::router::Route;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::logging;
 use crate::native::client::is_eviction;
-use crate::native::{Client, Entry, Event, EventKind, NativeError, Partitions, Queue};
+use crate::native::{Client, Code, Entry, Event, EventKind, NativeError, Partitions, Queue};
+use crate::producer::panic_text;
 
 /// How often the queue is polled at least, so that librdkafka sees the application alive. A process whose runtime is
 /// stuck stops doing that, and its partitions go to others after `max.poll.interval.ms`: that is intended.
@@ -32,8 +35,14 @@ const ALIVE: Duration = Duration::from_millis(500);
 const SHORTEST_COMMIT: Duration = Duration::from_secs(1);
 /// And never longer than this: a broker that does not answer by then is not there.
 const LONGEST_COMMIT: Duration = Duration::from_secs(5);
-/// How long leaving the group may take with nobody there to answer.
-const LEAVE_WAIT: Duration = Duration::from_secs(6);
+/// How long to wait before a commit that was refused is tried again, while the consumer waits for it.
+const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+/// How long leaving the group may take. librdkafka asks for 5 s, and then counts as closed without an answer: what is
+/// closed before that was answered.
+const LEAVE_WAIT: Duration = Duration::from_millis(4_500);
+
+/// A partition.
+type Key = (Arc<str>, i32);
 
 pub(super) struct Control {
     client: Arc<Client>,
@@ -43,12 +52,34 @@ pub(super) struct Control {
     failed_records: Option<Arc<dyn FailedRecordRoute>>,
     options: Options,
     lanes: Lanes,
+    /// One lane a partition: the next life of a partition waits until the one before has really ended. One entry for
+    /// each partition that was ever assigned.
+    turns: HashMap<Key, Turn>,
+    /// A lane has one request under way at most.
     requests: mpsc::UnboundedSender<Request>,
     inbox: mpsc::UnboundedReceiver<Request>,
     /// At most once: lanes that wait for their position to be committed.
-    waiting: Vec<(Arc<LaneState>, i64, oneshot::Sender<()>)>,
-    in_flight: Option<BTreeMap<(Arc<str>, i32), i64>>,
+    waiting: Vec<Waiting>,
+    /// Whether a commit is under way; there is one at a time.
+    in_flight: bool,
     report: ConsumerReport,
+}
+
+/// A lane that handles nothing before `next` is committed.
+struct Waiting {
+    lane: Arc<LaneState>,
+    next: i64,
+    answer: oneshot::Sender<()>,
+}
+
+/// What a commit came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    Confirmed,
+    /// Not for all partitions; another try may help.
+    Refused,
+    /// The member is no longer part of its group.
+    Evicted,
 }
 
 impl Control {
@@ -68,10 +99,11 @@ impl Control {
             failed_records,
             options,
             lanes: Lanes::new(),
+            turns: HashMap::new(),
             requests,
             inbox,
             waiting: Vec::new(),
-            in_flight: None,
+            in_flight: false,
             report: ConsumerReport::default(),
         })
     }
@@ -103,19 +135,23 @@ impl Control {
                 Some(request) = self.inbox.recv() => match request {
                     Request::Fail(error) => return Err(error),
                     Request::Commit(lane, next, answer) => {
-                        self.waiting.push((lane, next, answer));
+                        self.waiting.push(Waiting { lane, next, answer });
                         self.commit();
                     }
                 },
-                event = self.commits.next(), if self.in_flight.is_some() => {
-                    self.committed(&event)?;
-                    if !self.waiting.is_empty() {
+                event = self.commits.next(), if self.in_flight => {
+                    // What was refused has to wait for a timer: the reason does not go away at once.
+                    if self.committed(&event)? == Answer::Confirmed && !self.waiting.is_empty() {
                         self.commit();
                     }
                 }
                 _ = commit_timer.tick() => self.commit(),
-                // Falls through to the next poll of the queue.
-                _ = alive.tick() => (),
+                // Goes on to the next poll of the queue.
+                _ = alive.tick() => {
+                    if !self.waiting.is_empty() {
+                        self.commit();
+                    }
+                }
             }
         }
     }
@@ -152,7 +188,7 @@ impl Control {
             Some(true) => self.assigned(&partitions).await,
             Some(false) => self.revoked(&partitions).await,
             None => {
-                self.stop_lanes(None).await;
+                self.stop_lanes(None).await?;
                 self.native(|client| client.assign(None)).await
             }
         }
@@ -160,30 +196,34 @@ impl Control {
 
     async fn assigned(&mut self, partitions: &[Entry]) -> Result<(), Error> {
         tracing::info!(count = partitions.len(), "partitions assigned");
+        // Before the assignment is answered: the answer starts the fetching, and a queue that is cut off later may
+        // have passed on records to the consumer's queue. Once cut off it stays so.
+        let lanes: Vec<_> = partitions.iter().map(|entry| self.queue_of(entry)).collect::<Result<_, _>>()?;
         let list = list(partitions)?;
         self.native(move |client| match client.is_cooperative() {
             true => client.incremental_assign(&list),
             false => client.assign(Some(&list)),
         })
         .await?;
-        // Forwarding is reset by every assign, so the queues are cut off after it; the first fetch needs a committed
-        // offset from the broker before.
-        for entry in partitions {
-            self.start_lane(entry)?;
-        }
+        lanes.into_iter().for_each(|(key, queue)| self.start_lane(key, queue));
         Ok(())
     }
 
-    fn start_lane(&mut self, entry: &Entry) -> Result<(), Error> {
-        let Some((topic, route)) = self.routes.get_key_value(entry.topic.as_str()) else {
+    fn queue_of(&self, entry: &Entry) -> Result<(Key, Queue), Error> {
+        let Some((topic, _)) = self.routes.get_key_value(entry.topic.as_str()) else {
             let text = "assigned a partition of a topic without a route";
             return Err(Error::new(ErrorKind::Config, text).with_topic(&entry.topic));
         };
-        let queue = Queue::partition(&self.client, topic, entry.partition).map(Queue::wakes);
-        let Some((queue, signal)) = queue.and_then(|queue| queue.signal().cloned().map(|signal| (queue, signal))) else {
-            return Err(Error::new(ErrorKind::Broker, "the partition has no queue").with_topic(&entry.topic));
-        };
-        let state = Arc::new(LaneState::new(topic.clone(), entry.partition, signal));
+        match Queue::partition(&self.client, topic, entry.partition) {
+            Some(queue) => Ok(((topic.clone(), entry.partition), queue)),
+            None => Err(Error::new(ErrorKind::Broker, "the partition has no queue").with_topic(&entry.topic)),
+        }
+    }
+
+    fn start_lane(&mut self, key: Key, queue: Queue) {
+        let Some(route) = self.routes.get(&key.0).cloned() else { return };
+        let state = Arc::new(LaneState::new(key.0.clone(), key.1));
+        let turn = self.turns.entry(key.clone()).or_default().clone();
         let lane = Lane::new(
             state.clone(),
             queue,
@@ -192,9 +232,8 @@ impl Control {
             self.options.max_batch_records,
             self.failed_records.clone(),
         );
-        let task = tokio::spawn(route.clone().run(lane));
-        self.lanes.insert((topic.clone(), entry.partition), RunningLane { state, task, committed: None });
-        Ok(())
+        let task = tokio::spawn(live(lane, route, turn));
+        self.lanes.insert(key, RunningLane { state, task, committed: None });
     }
 
     async fn revoked(&mut self, partitions: &[Entry]) -> Result<(), Error> {
@@ -203,7 +242,7 @@ impl Control {
         if lost {
             self.abandon(Some(partitions));
         } else if !partitions.is_empty() {
-            self.stop_lanes(Some(partitions)).await;
+            self.stop_lanes(Some(partitions)).await?;
         }
         let list = list(partitions)?;
         self.native(move |client| match client.is_cooperative() {
@@ -214,7 +253,7 @@ impl Control {
     }
 
     /// Stops lanes (all, or those of some partitions), waits for what they hold, and commits it.
-    async fn stop_lanes(&mut self, partitions: Option<&[Entry]>) {
+    async fn stop_lanes(&mut self, partitions: Option<&[Entry]>) -> Result<(), Error> {
         let deadline = Instant::now() + self.options.drain_timeout;
         let keys = self.keys(partitions);
         for key in &keys {
@@ -222,6 +261,8 @@ impl Control {
                 lane.state.stop();
             }
         }
+        // Those that wait for a commit before they handle anything handle nothing any more.
+        self.waiting.retain(|waiting| !waiting.lane.is_stopping());
         for key in &keys {
             let Some(lane) = self.lanes.get_mut(key) else { continue };
             if timeout_at(deadline, &mut lane.task).await.is_err() {
@@ -230,12 +271,13 @@ impl Control {
             }
         }
         let now = Instant::now();
-        self.commit_until(deadline.clamp(now + SHORTEST_COMMIT, now + LONGEST_COMMIT)).await;
+        let committed = self.commit_until(deadline.clamp(now + SHORTEST_COMMIT, now + LONGEST_COMMIT)).await;
         for key in &keys {
             if let Some(lane) = self.lanes.remove(key) {
                 self.report.add(&lane);
             }
         }
+        committed
     }
 
     /// Drops lanes whose partitions belong to others already: nothing is committed, nothing late counts.
@@ -247,13 +289,14 @@ impl Control {
                 self.report.add(&lane);
             }
         }
+        self.waiting.retain(|waiting| !waiting.lane.is_stopping());
     }
 
-    fn keys(&self, partitions: Option<&[Entry]>) -> Vec<(Arc<str>, i32)> {
+    fn keys(&self, partitions: Option<&[Entry]>) -> Vec<Key> {
         match partitions {
             None => self.lanes.keys().cloned().collect(),
             Some(entries) => {
-                let named = |key: &&(Arc<str>, i32)| {
+                let named = |key: &&Key| {
                     entries.iter().any(|entry| entry.topic == *key.0 && entry.partition == key.1)
                 };
                 self.lanes.keys().filter(named).cloned().collect()
@@ -263,124 +306,119 @@ impl Control {
 
     /// Starts committing what has been finished since the last time, unless a commit is under way.
     fn commit(&mut self) {
-        if self.in_flight.is_some() {
+        if self.in_flight {
             return;
         }
-        let mut offsets = BTreeMap::new();
-        if self.options.guarantee == Guarantee::AtLeastOnce {
-            for (key, lane) in &self.lanes {
-                if let Some(next) = lane.state.watermark()
-                    && lane.committed != Some(next)
-                {
-                    offsets.insert(key.clone(), next);
-                }
-            }
-        }
-        for (lane, next, _) in &self.waiting {
-            let key = (lane.topic.clone(), lane.partition);
-            // Of an earlier life of the partition, it would commit what another member owns.
-            if self.lanes.get(&key).is_some_and(|running| Arc::ptr_eq(&running.state, lane)) {
-                offsets.insert(key, *next);
-            }
-        }
+        let offsets = self.to_commit();
         if offsets.is_empty() {
             return;
         }
         let mut list = Partitions::new();
-        let added = offsets.iter().try_for_each(|((topic, partition), next)| list.add(topic, *partition, Some(*next), None));
+        let added =
+            offsets.iter().try_for_each(|((topic, partition), next)| list.add(topic, *partition, Some(*next), None));
         match added.and_then(|()| self.client.commit(&list, &self.commits)) {
-            Ok(()) => self.in_flight = Some(offsets),
+            Ok(()) => self.in_flight = true,
             Err(error) => tracing::warn!(%error, "commit could not be started"),
         }
     }
 
-    /// Takes the result of a commit.
-    fn committed(&mut self, event: &Event) -> Result<(), Error> {
-        if event.kind() != EventKind::OffsetCommit {
-            return Ok(());
-        }
-        let offsets = self.in_flight.take().unwrap_or_default();
-        let failed = event.error().err().map(|error| (error.code, error.name));
-        for entry in event.partitions() {
-            let key = (Arc::from(entry.topic.as_str()), entry.partition);
-            let Some(next) = offsets.get(&key) else { continue };
-            match entry.code.zip(entry.error).or(failed) {
-                None => {
-                    tracing::debug!(topic = %key.0, partition = key.1, offset = next, "committed");
-                    if let Some(lane) = self.lanes.get_mut(&key) {
-                        lane.committed = Some(*next);
-                    }
-                    self.report.committed.insert((entry.topic, entry.partition), *next);
-                    self.answer(&key, *next);
-                }
-                Some((code, name)) if is_eviction(code) => {
-                    tracing::warn!(code = name, "no longer a member of the group; its partitions are lost");
-                    self.abandon(None);
-                    return Ok(());
-                }
-                Some((_, name)) => {
-                    tracing::warn!(topic = %key.0, partition = key.1, offset = next, code = name, "commit failed");
-                    let denied = matches!(name, "GROUP_AUTHORIZATION_FAILED" | "TOPIC_AUTHORIZATION_FAILED");
-                    if denied || name == "OFFSET_METADATA_TOO_LARGE" {
-                        let error = NativeError::named(entry.code, name);
-                        let error = Error::native(error).with_operation("commit").with_topic(&*key.0);
-                        return Err(error.with_partition(Some(key.1)).with_offset(Some(*next)));
-                    }
-                }
+    fn to_commit(&self) -> BTreeMap<Key, i64> {
+        let mut offsets = BTreeMap::new();
+        for (key, lane) in &self.lanes {
+            let next = match self.options.guarantee {
+                Guarantee::AtLeastOnce => lane.state.watermark(),
+                // More is committed than was handed out. An orderly end takes that back, so that it loses nothing.
+                Guarantee::AtMostOnce if lane.state.is_stopping() => lane.state.handed_out(),
+                Guarantee::AtMostOnce => None,
+            };
+            if let Some(next) = next.filter(|next| lane.committed != Some(*next)) {
+                offsets.insert(key.clone(), next);
             }
         }
-        Ok(())
+        for waiting in &self.waiting {
+            let key = (waiting.lane.topic.clone(), waiting.lane.partition);
+            // Of an earlier life of the partition, it would commit what another member owns.
+            if self.lanes.get(&key).is_some_and(|running| Arc::ptr_eq(&running.state, &waiting.lane)) {
+                offsets.insert(key, waiting.next);
+            }
+        }
+        offsets
     }
 
-    /// Tells lanes whose position is committed.
-    fn answer(&mut self, key: &(Arc<str>, i32), next: i64) {
-        let (done, open) = std::mem::take(&mut self.waiting).into_iter().partition(|(lane, wanted, _)| {
-            *lane.topic == *key.0 && lane.partition == key.1 && *wanted <= next
-        });
-        self.waiting = open;
-        let done: Vec<(Arc<LaneState>, i64, oneshot::Sender<()>)> = done;
-        for (_, _, answer) in done {
-            let _ = answer.send(());
+    /// Takes the result of a commit.
+    ///
+    /// # Errors
+    /// When no commit will ever be accepted.
+    fn committed(&mut self, event: &Event) -> Result<Answer, Error> {
+        let mut answer = Answer::Confirmed;
+        if event.kind() != EventKind::OffsetCommit {
+            return Ok(answer);
+        }
+        self.in_flight = false;
+        let failed = event.error().err().map(|error| (error.code, error.name));
+        for entry in event.partitions() {
+            let Some(next) = entry.offset else { continue };
+            let key = (Arc::from(entry.topic.as_str()), entry.partition);
+            match entry.code.zip(entry.error).or(failed) {
+                None => self.confirmed(&key, next),
+                Some((code, name)) => answer = answer.max(refused(&key, next, code, name)?),
+            }
+        }
+        // Where librdkafka does not call them lost, a member that is merely between two generations may keep its
+        // partitions, and no event would start their lanes again.
+        if answer == Answer::Evicted && self.client.assignment_lost() {
+            self.abandon(None);
+        }
+        Ok(answer)
+    }
+
+    fn confirmed(&mut self, key: &Key, next: i64) {
+        tracing::debug!(topic = %key.0, partition = key.1, offset = next, "committed");
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.committed = Some(next);
+        }
+        self.report.committed.insert((key.0.to_string(), key.1), next);
+        // Tells the lanes whose position it is.
+        let is_answered = |waiting: &mut Waiting| {
+            *waiting.lane.topic == *key.0 && waiting.lane.partition == key.1 && waiting.next <= next
+        };
+        for waiting in self.waiting.extract_if(.., is_answered) {
+            let _ = waiting.answer.send(());
         }
     }
 
     /// Commits everything that is finished, and waits for the result.
-    async fn commit_until(&mut self, deadline: Instant) {
-        // Lanes that still wait for a commit before they handle anything are stopping: they handle nothing.
-        self.waiting.clear();
-        loop {
+    async fn commit_until(&mut self, deadline: Instant) -> Result<(), Error> {
+        while Instant::now() < deadline {
             self.commit();
-            if self.in_flight.is_none() {
-                return;
+            if !self.in_flight {
+                return Ok(());
             }
-            match timeout_at(deadline, self.commits.next()).await {
-                Ok(event) => {
-                    let good = self.committed(&event).is_ok() && event.error().is_ok();
-                    drop(event);
-                    if !good {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
-                Err(_) => {
-                    self.in_flight = None;
-                    tracing::warn!("the last commit was not confirmed in time");
-                    return;
-                }
-            }
-            if Instant::now() >= deadline {
-                return;
+            let Ok(event) = timeout_at(deadline, self.commits.next()).await else { break };
+            match self.committed(&event)? {
+                Answer::Confirmed => (),
+                Answer::Refused => tokio::time::sleep(COMMIT_PAUSE).await,
+                Answer::Evicted => return Ok(()),
             }
         }
+        tracing::warn!("the last commit was not confirmed in time");
+        if std::mem::take(&mut self.in_flight) {
+            // A late result must not be taken for that of a later commit: it finds its queue gone.
+            self.commits = Queue::new(&self.client).wakes();
+        }
+        Ok(())
     }
 
     /// Shutdown, first half: intake stops, what is held is finished and committed.
     async fn stop(&mut self) -> Result<(), Error> {
-        self.stop_lanes(None).await;
-        match self.inbox.try_recv() {
+        let stopped = self.stop_lanes(None).await;
+        while let Ok(request) = self.inbox.try_recv() {
             // A handler failed while the consumer was ending.
-            Ok(Request::Fail(error)) => Err(error),
-            _ => Ok(()),
+            if let Request::Fail(error) = request {
+                return Err(error);
+            }
         }
+        stopped
     }
 
     /// Shutdown, second half: leaves the group. Rebalance events are answered inline from here on.
@@ -422,6 +460,40 @@ impl Control {
             Ok(result) => result.map_err(|error| Error::native(error).with_operation("rebalance")),
             Err(_) => Err(Error::new(ErrorKind::Closed, "the runtime is shutting down")),
         }
+    }
+}
+
+/// The life of a lane.
+async fn live(lane: Lane, route: Arc<dyn Route>, turn: Turn) {
+    // Two readers of one queue would take each other's wakeups, so the one before must be gone. As a rule it is; a
+    // handler that was cancelled and never awaits anything holds up the next life of its partition.
+    let state = lane.state.clone();
+    let _turn = tokio::select! {
+        turn = turn.lock_owned() => turn,
+        () = state.until_stopping() => return,
+    };
+    let requests = lane.requests.clone();
+    if let Err(panic) = AssertUnwindSafe(route.run(lane.listening())).catch_unwind().await {
+        // Handlers' panics are caught where their record is known: this is a serde's, or a fault of ours.
+        let error = Error::new(ErrorKind::Panicked, format!("panicked: {}", panic_text(&*panic)));
+        let error = error.with_operation("receive").with_topic(&*state.topic).with_partition(Some(state.partition));
+        let _ = requests.send(Request::Fail(error));
+    }
+}
+
+/// What a refused commit means.
+///
+/// # Errors
+/// When no commit will ever be accepted.
+fn refused(key: &Key, next: i64, code: Code, name: &'static str) -> Result<Answer, Error> {
+    tracing::warn!(topic = %key.0, partition = key.1, offset = next, code = name, "commit failed");
+    let error = Error::native(NativeError::named(Some(code), name)).with_operation("commit");
+    match error.kind() {
+        ErrorKind::Denied | ErrorKind::TooLarge => {
+            Err(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(next)))
+        }
+        _ if is_eviction(code) => Ok(Answer::Evicted),
+        _ => Ok(Answer::Refused),
     }
 }
 

@@ -242,7 +242,7 @@ impl ProducerBuilder {
         match (records, bytes) {
             (0, _) => Err(Error::config("queue.buffering.max.messages: at least one record must fit")),
             (_, 0) => Err(Error::config("queue.buffering.max.kbytes: at least one byte must fit")),
-            (_, MOST_BYTES..) => Err(Error::config("queue.buffering.max.kbytes: must be less than 1 GiB")),
+            (_, bytes) if bytes > MOST_BYTES => Err(Error::config("queue.buffering.max.kbytes: must be at most 1 GiB")),
             _ => Ok(Limits { records, bytes }),
         }
     }

@@ -132,8 +132,7 @@ fn child_that_will(order: &str) -> (Child, Broker) {
 }
 
 fn child_told_to(order: &str) -> Command {
-    let binary = env::current_exe().unwrap_or_else(|e| panic!("{e}"));
-    let mut child = Command::new(binary);
+    let mut child = Command::new(super::this_binary());
     child
         .args(["--exact", "harness::clean_up::hang", "--ignored", "--nocapture"])
         .env(CHILD, order)

@@ -1,6 +1,5 @@
 //! A machine without Java or Maven is told so, in one sentence; nothing is skipped in silence.
 
-use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -73,8 +72,7 @@ fn start_with_path(path: &OsStr, cache: &Path) -> String {
 }
 
 fn child(path: &OsStr, cache: &Path) -> Command {
-    let binary = env::current_exe().unwrap_or_else(|e| panic!("{e}"));
-    let mut child = Command::new(binary);
+    let mut child = Command::new(super::this_binary());
     child
         .args(["--exact", "harness::missing::share", "--ignored", "--nocapture"])
         .env("PATH", path)
