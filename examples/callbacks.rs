@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // The library tells of a callback that panics or takes long as `tracing` events.
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
     let kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS") {
         Some(_) => Kafka::from_env()?,
         None => Kafka::embedded()?,
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let delivered = Arc::new(AtomicU64::new(0));
     let count = delivered.clone();
     let hook = move |acknowledgement: &Acknowledgement| match acknowledgement.outcome() {
-        Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
+        Ok(_) => _ = count.fetch_add(1, Ordering::Relaxed),
         Err(error) => eprintln!("a record for {} was not delivered: {error}", acknowledgement.topic()),
     };
     let producer = kafka.producer().on_delivery(hook).build()?;
@@ -50,7 +50,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (answered, mut answers) = mpsc::unbounded_channel();
     for _ in 0..RECORDS {
         let answered = answered.clone();
-        let note = move |outcome: Outcome| drop(answered.send(outcome.is_ok()));
+        let note = move |outcome: Outcome| {
+            // Nobody to tell any more is no error.
+            let _ = answered.send(outcome.is_ok());
+        };
         producer.send_with(lines.record("file-1", "a line"), note).await?;
     }
     drop(answered);

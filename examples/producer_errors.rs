@@ -41,11 +41,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let producer = kafka.producer().build()?;
 
     too_large(&producer, &lines).await?;
-    refused(&producer, &lines, broker).await?;
+    refused(&producer, broker).await?;
     retried(&producer, &lines, broker).await?;
     too_late(&producer, &lines, broker).await?;
     given_up(&producer, &lines, broker).await?;
-    closed(&producer, &lines).await
+    closed(&kafka, &producer, &lines).await
 }
 
 async fn too_large(producer: &Producer, lines: &Lines) -> Result<(), Box<dyn Error>> {
@@ -55,16 +55,13 @@ async fn too_large(producer: &Producer, lines: &Lines) -> Result<(), Box<dyn Err
     Ok(())
 }
 
-/// The broker refuses. The record comes back as bytes, which can be kept, or sent as they are.
-async fn refused(producer: &Producer, lines: &Lines, broker: &Embedded) -> Result<(), Box<dyn Error>> {
+/// The broker refuses. librdkafka then refuses all records of that topic by itself, until it next asks for metadata.
+async fn refused(producer: &Producer, broker: &Embedded) -> Result<(), Box<dyn Error>> {
+    let salaries = Topic::new("salaries", Utf8, Utf8);
+    broker.create_topic(salaries.name(), 1)?;
     broker.fail_requests(Request::Produce, Fault::TopicAuthorizationFailed, 1)?;
-    let error = failure(producer.send(lines.record("file-1", "a line")).await)?;
+    let error = failure(producer.send(salaries.record("ada", "a fortune")).await)?;
     explain("No permission to write", &error);
-    if let (false, Some(record)) = (error.maybe_written(), error.record()) {
-        // As if somebody had granted it meanwhile. Without `maybe_written` this could not write the record twice.
-        let delivered = producer.send(record).await?;
-        println!("  sent again, as bytes: offset {}\n", delivered.offset());
-    }
     Ok(())
 }
 
@@ -96,12 +93,18 @@ async fn given_up(producer: &Producer, lines: &Lines, broker: &Embedded) -> Resu
     let report = producer.close(Duration::from_secs(1)).await;
     explain("Closed before the broker answered", &failure(delivery.await)?);
     println!("  the report of close: {} delivered, {} failed, {} unknown\n", report.delivered, report.failed, report.unknown);
+    broker.round_trip(Duration::ZERO)?;
     Ok(())
 }
 
-async fn closed(producer: &Producer, lines: &Lines) -> Result<(), Box<dyn Error>> {
-    let error = failure(producer.send(lines.record("file-1", "a line")).await)?;
+/// The record comes back as bytes, which can be kept, or sent as they are: with certainty it was not written.
+async fn closed(kafka: &Kafka, producer: &Producer, lines: &Lines) -> Result<(), Box<dyn Error>> {
+    let error = failure(producer.send(lines.record("file-1", "one more line")).await)?;
     explain("Sent after close", &error);
+    if let (false, Some(record)) = (error.maybe_written(), error.record()) {
+        let delivered = kafka.producer().build()?.send(record).await?;
+        println!("  sent again by another producer: offset {}", delivered.offset());
+    }
     Ok(())
 }
 

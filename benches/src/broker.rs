@@ -12,6 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
+use tests::harness::Cluster;
 
 use crate::frame::{Outcome, PARTITIONS};
 
@@ -43,6 +44,8 @@ impl FromStr for Kind {
 pub(crate) enum Broker {
     /// Somebody else's: its address.
     Given(String),
+    /// An Apache Kafka of one node, from the harness of the tests.
+    Started(Cluster),
     Mock(MockChild),
 }
 
@@ -52,7 +55,7 @@ impl Broker {
             Kind::Mock => Self::Mock(MockChild::start()?),
             Kind::Real => match env::var("KAFKA_BOOTSTRAP_SERVERS") {
                 Ok(servers) if !servers.is_empty() => Self::Given(servers),
-                _ => return Err("set KAFKA_BOOTSTRAP_SERVERS, or take `--broker mock`".into()),
+                _ => Self::Started(Cluster::start(1)),
             },
         };
         eprintln!("broker: {broker}");
@@ -62,6 +65,7 @@ impl Broker {
     pub(crate) fn bootstrap(&self) -> &str {
         match self {
             Self::Given(servers) => servers,
+            Self::Started(cluster) => cluster.bootstrap(),
             Self::Mock(child) => &child.bootstrap,
         }
     }
@@ -70,7 +74,7 @@ impl Broker {
     pub(crate) fn topic(&self, purpose: &str) -> Outcome<Topic<'_>> {
         let name = format!("benches-{purpose}-{:08x}", crate::frame::random() as u32);
         match self {
-            Self::Given(_) => self.create(&name)?,
+            Self::Given(_) | Self::Started(_) => self.create(&name)?,
             Self::Mock(child) => child.create(&name)?,
         }
         Ok(Topic { broker: self, name })
@@ -79,7 +83,7 @@ impl Broker {
     /// How many messages of a hundred bytes a topic keeps; the mock forgets the oldest.
     pub(crate) fn keeps(&self) -> u64 {
         match self {
-            Self::Given(_) => u64::MAX,
+            Self::Given(_) | Self::Started(_) => u64::MAX,
             Self::Mock(_) => 200_000,
         }
     }
@@ -110,6 +114,7 @@ impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(servers) => write!(f, "{servers} (given)"),
+            Self::Started(cluster) => write!(f, "{} (Apache Kafka, started for this run)", cluster.bootstrap()),
             Self::Mock(child) => write!(f, "{} (librdkafka's mock)", child.bootstrap),
         }
     }
@@ -123,7 +128,7 @@ pub(crate) struct Topic<'b> {
 
 impl Drop for Topic<'_> {
     fn drop(&mut self) {
-        if let Broker::Given(_) = self.broker
+        if !matches!(self.broker, Broker::Mock(_))
             && let Err(error) = self.broker.delete(&self.name)
         {
             eprintln!("topic {} was left behind: {error}", self.name);

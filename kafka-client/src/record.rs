@@ -118,6 +118,7 @@ impl Sendable for &RawRecord {}
 
 pub(crate) mod sealed {
     use super::*;
+    use crate::native::topic::Piece;
 
     pub trait Sendable: Sized {
         /// Runs `with` on the topic's name (with its hash).
@@ -132,7 +133,7 @@ pub(crate) mod sealed {
         #[inline]
         fn encode<'s>(&'s self, scratch: &'s mut Scratch) -> Result<Encoding<'s>, Stop> {
             let [key, value] = self.encode_parts(scratch)?;
-            Ok(Encoding { key: key.slice(&scratch.bytes), value: value.slice(&scratch.bytes), added: &scratch.headers })
+            Ok(scratch.encoding(key, value))
         }
     }
 
@@ -234,29 +235,6 @@ pub(crate) mod sealed {
         pub(crate) headers: Headers,
     }
 
-    /// One encoded half, before its slice can be taken from the buffer.
-    #[derive(Clone, Copy)]
-    pub enum Piece<'a> {
-        Null,
-        InPlace(&'a [u8]),
-        Buffered(usize, usize),
-    }
-
-    impl<'a> Piece<'a> {
-        fn of(bytes: Option<&'a [u8]>) -> Self {
-            bytes.map_or(Piece::Null, Piece::InPlace)
-        }
-
-        #[inline]
-        pub(crate) fn slice(self, buffer: &'a [u8]) -> Option<&'a [u8]> {
-            match self {
-                Piece::Null => None,
-                Piece::InPlace(bytes) => Some(bytes),
-                Piece::Buffered(from, to) => buffer.get(from..to),
-            }
-        }
-    }
-
     impl Scratch {
         /// What a buffer may keep between records; one large record does not stay in memory for ever.
         const KEPT_BYTES: usize = 256 * 1024;
@@ -268,6 +246,12 @@ pub(crate) mod sealed {
                 self.bytes = Vec::new();
             }
             self.headers.clear();
+        }
+
+        /// Two halves, as slices of where they stand.
+        #[inline]
+        pub(crate) fn encoding<'s>(&'s self, key: Piece<'s>, value: Piece<'s>) -> Encoding<'s> {
+            Encoding { key: key.slice(&self.bytes), value: value.slice(&self.bytes), added: &self.headers }
         }
 
         #[inline]
@@ -284,7 +268,7 @@ pub(crate) mod sealed {
             let from = self.bytes.len();
             let mut target = Target::new(topic, part).with_headers(&mut self.headers);
             match serde.serialize(value, &mut target, &mut self.bytes) {
-                Ok(Encoded::Bytes) => Ok(Piece::Buffered(from, self.bytes.len())),
+                Ok(Encoded::Bytes) => Ok(Piece::Buffered { from, len: self.bytes.len() - from }),
                 Ok(Encoded::Null) => Ok(Piece::Null),
                 Err(stop) => Err(stop.at(topic, part)),
             }

@@ -252,8 +252,7 @@ async fn stored_after_a_lost_answer(kafka: &Breakable, idempotence: bool) -> Vec
         deliveries.push(producer.enqueue(lines.record("k", &n.to_string())).await.unwrap());
     }
     let broker = format!(":{}/", kafka.broker().port());
-    tokio::time::sleep(Duration::from_secs(6)).await; for l in logs.lines() { println!("{l}"); }
-    eventually("the client gives up waiting for the answer", Duration::from_secs(8), async || {
+    eventually("the client gives up waiting for the answer", FAILOVER, async || {
         logs.any(|line| line.field("facility") == "REQTMOUT" && line.message.contains(&broker))
     })
     .await;

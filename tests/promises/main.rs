@@ -4,5 +4,7 @@
 
 mod acknowledged_is_stored;
 mod admin;
+mod finished_is_committed;
 mod given;
+mod group;
 mod harness;

@@ -57,6 +57,12 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_BATCH_RECORDS: usize = 500;
 /// `max.poll.interval.ms`, unless set: Kafka's default.
 const DEFAULT_MAX_POLL_INTERVAL: u64 = 300_000;
+/// How often a member asks whether partitions are to move, unless set: the defaults of the classic protocol, and of a
+/// broker for `group.protocol=consumer`.
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(3);
+const DEFAULT_HEARTBEAT_OF_BROKER: Duration = Duration::from_secs(5);
+/// What the commit and the answer after the drain may take.
+const AFTER_DRAIN: Duration = Duration::from_secs(1);
 
 /// Builds a [`Consumer`]; made by [`Kafka::consumer`].
 #[must_use = "a builder does nothing until `build`"]
@@ -210,13 +216,20 @@ impl ConsumerBuilder {
         let commit_interval = settings.number::<u64>("auto.commit.interval.ms")?.map(Duration::from_millis);
         settings.take("auto.commit.interval.ms");
         let max_poll = settings.number::<u64>("max.poll.interval.ms")?.unwrap_or(DEFAULT_MAX_POLL_INTERVAL);
-        // A second for the commit and the answer after the drain.
-        let most = Duration::from_millis(max_poll).saturating_sub(Duration::from_secs(1));
+        let heartbeat = match settings.number("heartbeat.interval.ms")? {
+            Some(millis) => Duration::from_millis(millis),
+            None if settings.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) => {
+                DEFAULT_HEARTBEAT_OF_BROKER
+            }
+            None => DEFAULT_HEARTBEAT,
+        };
+        // The broker's clock runs since before the member heard of the rebalance.
+        let most = Duration::from_millis(max_poll).saturating_sub(heartbeat + AFTER_DRAIN);
         let drain_timeout = match self.drain_timeout {
             Some(drain) if drain > most => {
                 return Err(Error::config(format!(
                     "`drain_timeout={drain:?}` contradicts `max.poll.interval.ms={max_poll}`: the broker gives the \
-                     partitions away before they are drained"
+                     partitions away before they are drained; {most:?} is the most"
                 )));
             }
             Some(drain) => drain,
@@ -241,6 +254,9 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: the stream is read ahead by a task.
     pub fn stream<K: Deserializer, V: Deserializer>(
         self,
         topic: &Topic<K, V>,

@@ -12,6 +12,9 @@ use crate::producer::Delivery;
 /// An error of a handler, of any type.
 pub(crate) type HandlerError = Box<dyn StdError + Send + Sync>;
 
+/// The rest of a handler's work.
+type Later = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>;
+
 /// Handles a record ([`Received`](crate::Received)), a batch, or a failed record. Any
 /// `Fn(I) -> impl Future<Output = Result<C, E>>` is one, where `C` is `()` or a [`Completion`].
 ///
@@ -62,7 +65,7 @@ where
 /// A handler that returns before its work is done (a record it has enqueued, say) lets the consumer go on; the offset
 /// waits. A [`Delivery`] is a completion.
 pub struct Completion {
-    later: Option<Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>>,
+    later: Option<Later>,
 }
 
 impl Completion {
@@ -78,7 +81,7 @@ impl Completion {
         Self { later: Some(Box::pin(work.map(|result| result.map_err(Into::into)))) }
     }
 
-    pub(crate) fn into_later(self) -> Option<Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>> {
+    pub(crate) fn into_later(self) -> Option<Later> {
         self.later
     }
 }

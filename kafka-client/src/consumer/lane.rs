@@ -7,19 +7,23 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::coop;
 
 use super::Guarantee;
 use super::handler::{Completion, HandlerError};
 use super::received::FailedRecord;
+use super::router::HandlerPanic;
 use super::watermark::Watermark;
 use crate::error::{Error, ErrorKind};
 use crate::native::message::Fetched;
@@ -35,27 +39,33 @@ pub(super) struct LaneState {
     pub(super) partition: i32,
     stopping: AtomicBool,
     stopped: Notify,
-    signal: Arc<Signal>,
+    /// What wakes the lane while it waits for records.
+    signal: Mutex<Option<Arc<Signal>>>,
     tracker: Mutex<Watermark>,
-    /// The offset to commit; -1: none yet.
+    /// The offset to commit once what is before it is finished; -1: none yet.
     next: AtomicI64,
-    pub(super) handled: AtomicU64,
-    pub(super) failed: AtomicU64,
+    /// The offset after the last record that was handed to user code; -1: nothing was fetched yet.
+    handed_out: AtomicI64,
+    begun: AtomicU64,
+    handled: AtomicU64,
+    failed: AtomicU64,
     /// Records of a stream that somebody holds.
     open: AtomicUsize,
     settled: Notify,
 }
 
 impl LaneState {
-    pub(super) fn new(topic: Arc<str>, partition: i32, signal: Arc<Signal>) -> Self {
+    pub(super) fn new(topic: Arc<str>, partition: i32) -> Self {
         Self {
             topic,
             partition,
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
-            signal,
+            signal: Mutex::default(),
             tracker: Mutex::default(),
             next: AtomicI64::new(-1),
+            handed_out: AtomicI64::new(-1),
+            begun: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             open: AtomicUsize::new(0),
@@ -65,13 +75,16 @@ impl LaneState {
 
     /// Tells the lane to take no more records.
     pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.signal.wake();
+        self.stopping.store(true, Ordering::SeqCst);
+        // A lane that begins to listen after this looks at `stopping` after it has had the lock.
+        if let Some(signal) = &*self.signal.lock() {
+            signal.wake();
+        }
         self.stopped.notify_waiters();
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Waits until the lane is to stop.
@@ -84,54 +97,98 @@ impl LaneState {
         }
     }
 
-    /// The offset to commit.
+    /// The offset to commit once what is before it is finished.
     pub(super) fn watermark(&self) -> Option<i64> {
         let next = self.next.load(Ordering::Acquire);
         (next >= 0).then_some(next)
     }
 
-    pub(super) fn unfinished(&self) -> usize {
-        self.tracker.lock().unfinished()
+    /// The offset of the next record to hand out.
+    pub(super) fn handed_out(&self) -> Option<i64> {
+        let next = self.handed_out.load(Ordering::Acquire);
+        (next >= 0).then_some(next)
     }
 
+    /// Records that were handled to the end, and failed records that were.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.handled.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Records that were begun and not finished.
+    pub(super) fn unfinished(&self) -> u64 {
+        let (handled, failed) = self.totals();
+        self.begun.load(Ordering::Relaxed).saturating_sub(handled + failed)
+    }
+
+    /// A record is handed to user code.
     pub(super) fn begin(&self, offset: i64) {
         self.tracker.lock().begin(offset);
+        self.begin_all(offset + 1, 1);
+    }
+
+    /// Everything before `next` is handed to user code, `count` records of it new.
+    pub(super) fn begin_all(&self, next: i64, count: u64) {
+        self.handed_out.store(next, Ordering::Release);
+        self.begun.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(super) fn finish(&self, offset: i64) {
-        if let Some(next) = self.tracker.lock().finish(offset) {
-            self.next.store(next, Ordering::Release);
-        }
+        self.move_watermark(offset);
         self.handled.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Of a record that could not be decoded.
+    fn finish_failed(&self, offset: i64) {
+        self.move_watermark(offset);
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn move_watermark(&self, offset: i64) {
+        let mut tracker = self.tracker.lock();
+        if let Some(next) = tracker.finish(offset) {
+            // Under the lock: stored after it, an older value could replace a newer one.
+            self.next.store(next, Ordering::Release);
+        }
+    }
+
     /// Everything before `next` is finished, `count` records of it new.
-    fn finish_all(&self, next: i64, count: u64) {
+    pub(super) fn finish_all(&self, next: i64, count: u64) {
         self.next.store(next, Ordering::Release);
         self.handled.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Waits until nobody holds a record of a stream any more.
+    /// A record will not be finished: nothing from it on can be committed in this life of the partition.
+    pub(super) fn give_up(&self, offset: i64) {
+        self.tracker.lock().give_up(offset);
+    }
+
+    /// Waits until nobody holds a record of a stream any more. The lane is stopping, so no more are handed out.
     pub(super) async fn settled(&self) {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            if self.open.load(Ordering::Acquire) == 0 {
+            if self.open.load(Ordering::SeqCst) == 0 {
                 return;
             }
             settled.await;
         }
     }
 
-    /// A record of a stream was handed out.
-    pub(super) fn open_one(&self) {
-        self.open.fetch_add(1, Ordering::AcqRel);
+    /// A record of a stream is about to be handed out. `false` once the lane is stopping: then it must not be.
+    pub(super) fn open_one(&self) -> bool {
+        // In this order, as `settled` looks in the other: either it sees the record, or this sees that it is too late.
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let goes_on = !self.is_stopping();
+        if !goes_on {
+            self.close_one();
+        }
+        goes_on
     }
 
     /// A record of a stream is acknowledged, or was dropped.
     pub(super) fn close_one(&self) {
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.settled.notify_waiters();
         }
     }
@@ -154,6 +211,10 @@ pub(super) struct Lane {
     pub(super) max_records: usize,
     pub(super) failed_records: Option<Arc<dyn FailedRecordRoute>>,
     pending: Pending,
+    /// An error that stood behind records: theirs is the first turn.
+    broken: Option<Error>,
+    /// Whether an error was reported; nothing more is begun then.
+    ended: bool,
 }
 
 type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = (Offsets, Result<(), HandlerError>)> + Send>>>;
@@ -168,13 +229,23 @@ enum Next {
 pub(super) enum Offsets {
     One(i64),
     Many(Vec<i64>),
+    /// Of a record that could not be decoded.
+    Failed(i64),
 }
 
 impl Offsets {
-    fn as_slice(&self) -> &[i64] {
+    fn first(&self) -> Option<i64> {
         match self {
-            Offsets::One(offset) => std::slice::from_ref(offset),
-            Offsets::Many(offsets) => offsets,
+            Offsets::One(offset) | Offsets::Failed(offset) => Some(*offset),
+            Offsets::Many(offsets) => offsets.first().copied(),
+        }
+    }
+
+    fn finish(&self, lane: &LaneState) {
+        match self {
+            Offsets::One(offset) => lane.finish(*offset),
+            Offsets::Many(offsets) => offsets.iter().for_each(|offset| lane.finish(*offset)),
+            Offsets::Failed(offset) => lane.finish_failed(*offset),
         }
     }
 }
@@ -196,7 +267,15 @@ impl Lane {
         max_records: usize,
         failed_records: Option<Arc<dyn FailedRecordRoute>>,
     ) -> Self {
-        Self { state, queue, requests, guarantee, max_records, failed_records, pending: FuturesUnordered::new() }
+        let pending = FuturesUnordered::new();
+        Self { state, queue, requests, guarantee, max_records, failed_records, pending, broken: None, ended: false }
+    }
+
+    /// Lets librdkafka, and whoever stops the lane, wake it.
+    pub(super) fn listening(mut self) -> Self {
+        self.queue = self.queue.wakes();
+        *self.state.signal.lock() = self.queue.signal().cloned();
+        self
     }
 
     /// The next records, or `None` when the lane is to end. Completions go on meanwhile.
@@ -205,11 +284,17 @@ impl Lane {
     /// When the partition cannot be read, or a completion failed.
     pub(super) async fn fetch(&mut self) -> Result<Option<Fetched>, Ended> {
         loop {
+            // Records that are there already are not waited for: without this a lane with a backlog would never let
+            // another task of its thread run.
+            coop::consume_budget().await;
             while self.pending.len() >= MOST_PENDING && !self.state.is_stopping() {
                 self.next_completion().await?;
             }
             if self.state.is_stopping() {
                 return Ok(None);
+            }
+            if let Some(error) = self.broken.take() {
+                return Err(self.fail(error, None));
             }
             let state = self.state.clone();
             let records = self.queue.fetched(self.max_records, || state.is_stopping());
@@ -221,32 +306,35 @@ impl Lane {
                     fetched = records => Next::Fetched(fetched),
                 },
             };
-            let mut fetched = match next {
-                Next::Fetched(fetched) => fetched,
-                Next::Completed(offsets, result) => {
-                    self.completed(&offsets, result)?;
-                    continue;
-                }
-            };
-            // An error takes the place of a record: what came before it is handled first.
-            let good = (0..fetched.len()).take_while(|at| fetched.get(*at).is_some_and(|one| !one.failed())).count();
-            if good < fetched.len() {
-                if good == 0 {
-                    let Some(Err(error)) = fetched.get(0).map(|message| message.error()) else { continue };
-                    return Err(self.fail(Error::native(error).with_operation("receive"), None));
-                }
-                fetched.truncate(good);
+            match next {
+                Next::Fetched(fetched) => match self.accept(fetched).await {
+                    Some(fetched) => return Ok(Some(fetched)),
+                    None => continue,
+                },
+                Next::Completed(offsets, result) => self.completed(&offsets, result)?,
             }
-            let Some(last) = fetched.len().checked_sub(1).and_then(|last| fetched.get(last)) else { continue };
-            if self.guarantee == Guarantee::AtMostOnce && !self.commit_first(last.offset() + 1).await {
-                return Ok(None);
-            }
-            return Ok(Some(fetched));
         }
     }
 
+    /// What of the fetched records may be handled now; `None` where it is nothing.
+    async fn accept(&mut self, mut fetched: Fetched) -> Option<Fetched> {
+        // An error takes the place of a record. What came before it is handled first; what follows is not read past it.
+        let good = (0..fetched.len()).take_while(|at| fetched.get(*at).is_some_and(|one| !one.failed())).count();
+        if let Some(Err(error)) = fetched.get(good).map(|message| message.error()) {
+            self.broken = Some(Error::native(error).with_operation("receive"));
+            fetched.truncate(good);
+        }
+        let first = fetched.get(0)?.offset();
+        let last = fetched.get(good - 1)?.offset();
+        if self.guarantee == Guarantee::AtMostOnce && !self.commit_first(first, last + 1).await {
+            return None;
+        }
+        Some(fetched)
+    }
+
     /// At most once: the position is committed before anything is handled. `false` when the lane is to end first.
-    async fn commit_first(&mut self, next: i64) -> bool {
+    async fn commit_first(&mut self, first: i64, next: i64) -> bool {
+        self.state.begin_all(first, 0);
         let (committed, answer) = oneshot::channel();
         if self.requests.send(Request::Commit(self.state.clone(), next, committed)).is_err() {
             return false;
@@ -257,6 +345,24 @@ impl Lane {
         }
     }
 
+    /// Awaits a handler. Completions go on meanwhile: it may be one of them that it waits for.
+    pub(super) async fn meanwhile<T>(&mut self, handler: impl Future<Output = T>) -> T {
+        if self.pending.is_empty() {
+            return handler.await;
+        }
+        let mut handler = pin!(handler);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut handler => return result,
+                Some((offsets, result)) = self.pending.next() => {
+                    // A failure is reported; the handler that runs may come to its end.
+                    let _ = self.completed(&offsets, result);
+                }
+            }
+        }
+    }
+
     /// Records are handled, as far as their handler goes.
     pub(super) fn handled(
         &mut self,
@@ -264,28 +370,20 @@ impl Lane {
         result: Result<Completion, HandlerError>,
     ) -> Result<(), Ended> {
         match result.map(Completion::into_later) {
-            Ok(None) => self.completed(&offsets, Ok(())),
-            Ok(Some(later)) => {
-                self.pending.push(Box::pin(async move { (offsets, later.await) }));
-                Ok(())
-            }
-            Err(error) => self.completed(&offsets, Err(error)),
+            Ok(None) => self.completed(&offsets, Ok(()))?,
+            Ok(Some(later)) => self.pending.push(Box::pin(async move { (offsets, guarded_later(later).await) })),
+            Err(error) => self.completed(&offsets, Err(error))?,
         }
-    }
-
-    /// Everything before `next` is finished; for raw batches, whose records end together.
-    pub(super) fn handled_all(&mut self, next: i64, count: usize) {
-        self.state.finish_all(next, count as u64);
+        if self.ended { Err(Ended) } else { Ok(()) }
     }
 
     fn completed(&mut self, offsets: &Offsets, result: Result<(), HandlerError>) -> Result<(), Ended> {
-        let offsets = offsets.as_slice();
         match result {
             Ok(()) => {
-                offsets.iter().for_each(|offset| self.state.finish(*offset));
+                offsets.finish(&self.state);
                 Ok(())
             }
-            Err(error) => Err(self.handler_failed(error, offsets.first().copied().unwrap_or(-1))),
+            Err(error) => Err(self.handler_failed(error, offsets.first())),
         }
     }
 
@@ -310,22 +408,22 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits for what is still open; the control task sets the deadline, by aborting the lane.
-    pub(super) async fn drain(&mut self) -> Result<(), Ended> {
+    /// Waits for what is still open, also after a failure; the control task sets the deadline, by aborting the lane.
+    pub(super) async fn drain(&mut self) {
         while !self.pending.is_empty() {
-            self.next_completion().await?;
+            // A failure is reported, and the others may still come to their end.
+            let _ = self.next_completion().await;
         }
-        Ok(())
     }
 
     /// Hands an undecodable record to whoever takes them; without one the consumer ends with its error.
     pub(super) async fn undecodable(&mut self, record: FailedRecord) -> Result<(), Ended> {
         let offset = record.offset();
-        self.state.failed.fetch_add(1, Ordering::Relaxed);
+        self.state.begin(offset);
         match self.failed_records.clone() {
             Some(route) => {
-                let result = route.handle(record).await;
-                self.handled(Offsets::One(offset), result)
+                let result = self.meanwhile(route.handle(record)).await;
+                self.handled(Offsets::Failed(offset), result)
             }
             None => {
                 let error = record.into_error();
@@ -334,16 +432,17 @@ impl Lane {
         }
     }
 
-    pub(super) fn handler_failed(&self, error: HandlerError, offset: i64) -> Ended {
-        let error = match error.downcast::<super::router::HandlerPanic>() {
+    pub(super) fn handler_failed(&mut self, error: HandlerError, offset: Option<i64>) -> Ended {
+        let error = match error.downcast::<HandlerPanic>() {
             Ok(panic) => Error::new(ErrorKind::Panicked, format!("the handler panicked: {}", panic.0)),
             Err(error) => Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error),
         };
-        self.fail(error.with_operation("handle"), Some(offset))
+        self.fail(error.with_operation("handle"), offset)
     }
 
     /// Reports an error with the lane's coordinates; the consumer ends.
-    pub(super) fn fail(&self, error: Error, offset: Option<i64>) -> Ended {
+    pub(super) fn fail(&mut self, error: Error, offset: Option<i64>) -> Ended {
+        self.ended = true;
         let error = error
             .with_topic(&*self.state.topic)
             .with_partition(Some(self.state.partition))
@@ -352,6 +451,19 @@ impl Lane {
         Ended
     }
 }
+
+/// Runs the rest of a handler; a panic becomes an error.
+pub(super) async fn guarded_later(
+    later: impl Future<Output = Result<(), HandlerError>>,
+) -> Result<(), HandlerError> {
+    match AssertUnwindSafe(later).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => Err(Box::new(HandlerPanic::from(panic))),
+    }
+}
+
+/// Whose turn it is to read a partition: held by a lane until it is gone.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// The lanes of the present assignment.
 pub(super) type Lanes = BTreeMap<(Arc<str>, i32), RunningLane>;

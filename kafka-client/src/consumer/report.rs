@@ -10,20 +10,22 @@ use super::lane::RunningLane;
 pub struct ConsumerReport {
     /// Records that were handled to the end.
     pub handled: u64,
-    /// Records that could not be decoded, and went to the handler for failed records.
+    /// Records that could not be decoded, and that the handler for failed records has handled to the end.
     pub failed: u64,
-    /// Records that were begun and not finished; they are read again.
-    pub unfinished: usize,
+    /// Records that were handed out and not finished; at least once, they are read again.
+    pub unfinished: u64,
     /// The offsets that Kafka confirmed last, by topic and partition.
     pub committed: BTreeMap<(String, i32), i64>,
-    /// Whether the group was left properly; if not, its other members notice after `session.timeout.ms`.
+    /// Whether the group was left properly; if not, its other members notice after `session.timeout.ms`. A static
+    /// member (`group.instance.id`) never tells them, so that it can come back in that time.
     pub left_group: bool,
 }
 
 impl ConsumerReport {
     pub(super) fn add(&mut self, lane: &RunningLane) {
-        self.handled += lane.state.handled.load(std::sync::atomic::Ordering::Relaxed);
-        self.failed += lane.state.failed.load(std::sync::atomic::Ordering::Relaxed);
+        let (handled, failed) = lane.state.totals();
+        self.handled += handled;
+        self.failed += failed;
         self.unfinished += lane.state.unfinished();
     }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_serde::{Deserializer, Miss, Retry};
+use tokio::task::coop;
 use tracing::Instrument;
 
 use super::handler::{Completion, Handler, HandlerError};
-use super::lane::{Ended, FailedRecordRoute, Lane, LaneState, Offsets};
+use super::lane::{Ended, FailedRecordRoute, Lane, LaneState, Offsets, guarded_later};
 use super::received::{Decoded, FailedRecord, RawBatch, Received, decode, failed};
 use crate::native::Message;
 use crate::native::message::Fetched;
@@ -45,7 +46,8 @@ impl From<Box<dyn Any + Send>> for HandlerPanic {
 
 /// Runs user code; a panic becomes an error.
 pub(super) async fn guarded<I, H: Handler<I>>(handler: &H, input: I) -> Result<Completion, HandlerError> {
-    match AssertUnwindSafe(handler.handle(input)).catch_unwind().await {
+    // In a block, so that a handler that panics before it returns its future is caught as well.
+    match AssertUnwindSafe(async { handler.handle(input).await }).catch_unwind().await {
         Ok(result) => result.map_err(Into::into),
         Err(panic) => Err(Box::new(HandlerPanic::from(panic))),
     }
@@ -71,11 +73,11 @@ where
         Box::pin(async move {
             while let Ok(Some(fetched)) = lane.fetch().await {
                 if self.records(&mut lane, fetched).await.is_err() {
-                    return;
+                    break;
                 }
             }
-            // What was begun may finish; what was only fetched is somebody else's.
-            let _ = lane.drain().await;
+            // What was begun may finish; what was only fetched is read again.
+            lane.drain().await;
         })
     }
 }
@@ -92,16 +94,18 @@ where
             if lane.state.is_stopping() {
                 break;
             }
-            let offset = message.view().offset();
-            lane.state.begin(offset);
+            coop::consume_budget().await;
             match decoded(&self.topic, &lane.state, message).await {
                 Some(Ok(record)) => {
+                    let offset = record.offset();
+                    lane.state.begin(offset);
                     let handling = guarded(&self.handler, record);
                     let result = match tracing::enabled!(tracing::Level::DEBUG) {
-                        false => handling.await,
+                        false => lane.meanwhile(handling).await,
                         true => {
                             let partition = lane.state.partition;
-                            handling.instrument(tracing::debug_span!("receive", topic = %name, partition, offset)).await
+                            let span = tracing::debug_span!("receive", topic = %name, partition, offset);
+                            lane.meanwhile(handling.instrument(span)).await
                         }
                     };
                     lane.handled(Offsets::One(offset), result)?;
@@ -149,17 +153,21 @@ enum Resolved {
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 async fn resolved(miss: Miss, pause: &mut Duration, lane: &LaneState) -> Resolved {
-    match miss.resolve().await {
+    let outcome = tokio::select! {
+        outcome = miss.resolve() => outcome,
+        () = lane.until_stopping() => return Resolved::Stopping,
+    };
+    match outcome {
         Ok(()) => Resolved::Again,
         Err(error) if error.retry() == Retry::Permanent => Resolved::Never(error),
         Err(error) => {
             tracing::warn!(topic = %lane.topic, partition = lane.partition, %error, "waiting to decode");
-            if lane.is_stopping() {
-                return Resolved::Stopping;
+            let waiting = *pause;
+            *pause = (waiting * 2).min(LONGEST_PAUSE);
+            tokio::select! {
+                () = tokio::time::sleep(waiting) => Resolved::Again,
+                () = lane.until_stopping() => Resolved::Stopping,
             }
-            tokio::time::sleep(*pause).await;
-            *pause = (*pause * 2).min(LONGEST_PAUSE);
-            if lane.is_stopping() { Resolved::Stopping } else { Resolved::Again }
         }
     }
 }
@@ -183,35 +191,11 @@ where
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             while let Ok(Some(fetched)) = lane.fetch().await {
-                let mut batch = Vec::with_capacity(fetched.len());
-                for message in fetched.into_messages() {
-                    if lane.state.is_stopping() {
-                        break;
-                    }
-                    let offset = message.view().offset();
-                    match decoded(&self.topic, &lane.state, message).await {
-                        Some(Ok(record)) => {
-                            lane.state.begin(offset);
-                            batch.push(record);
-                        }
-                        Some(Err(failed)) => {
-                            // In order: what was read before it is handled before it.
-                            if self.batch(&mut lane, std::mem::take(&mut batch)).await.is_err() {
-                                return;
-                            }
-                            lane.state.begin(offset);
-                            if lane.undecodable(failed).await.is_err() {
-                                return;
-                            }
-                        }
-                        None => break,
-                    }
-                }
-                if self.batch(&mut lane, batch).await.is_err() {
-                    return;
+                if self.records(&mut lane, fetched).await.is_err() {
+                    break;
                 }
             }
-            let _ = lane.drain().await;
+            lane.drain().await;
         })
     }
 }
@@ -222,12 +206,33 @@ where
     V: Deserializer,
     H: Handler<Vec<Received<K::Output, V::Output>>>,
 {
+    async fn records(&self, lane: &mut Lane, fetched: Fetched) -> Result<(), Ended> {
+        let mut batch = Vec::with_capacity(fetched.len());
+        for message in fetched.into_messages() {
+            coop::consume_budget().await;
+            match decoded(&self.topic, &lane.state, message).await {
+                Some(Ok(record)) => batch.push(record),
+                Some(Err(failed)) => {
+                    // In order: what was read before it is handled before it.
+                    self.batch(lane, std::mem::take(&mut batch)).await?;
+                    if lane.state.is_stopping() {
+                        return Ok(());
+                    }
+                    lane.undecodable(failed).await?;
+                }
+                None => return Ok(()),
+            }
+        }
+        self.batch(lane, batch).await
+    }
+
     async fn batch(&self, lane: &mut Lane, batch: Vec<Received<K::Output, V::Output>>) -> Result<(), Ended> {
-        let offsets: Vec<i64> = batch.iter().map(Received::offset).collect();
-        if offsets.is_empty() {
+        if batch.is_empty() || lane.state.is_stopping() {
             return Ok(());
         }
-        let result = guarded(&self.handler, batch).await;
+        let offsets: Vec<i64> = batch.iter().map(Received::offset).collect();
+        offsets.iter().for_each(|offset| lane.state.begin(*offset));
+        let result = lane.meanwhile(guarded(&self.handler, batch)).await;
         lane.handled(Offsets::Many(offsets), result)?;
         lane.reap().await
     }
@@ -247,21 +252,22 @@ impl<H: Handler<RawBatch>> Route for RawRoute<H> {
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             while let Ok(Some(fetched)) = lane.fetch().await {
-                let (count, first) = (fetched.len(), fetched.get(0).map_or(-1, |message| message.offset()));
-                let last = fetched.get(count - 1).map_or(-1, |message| message.offset());
+                let (count, first) = (fetched.len(), fetched.get(0).map(|message| message.offset()));
+                let Some(next) = fetched.get(count - 1).map(|message| message.offset() + 1) else { continue };
+                lane.state.begin_all(next, count as u64);
                 let result = guarded(&self.handler, RawBatch::new(lane.state.topic.clone(), fetched)).await;
                 let done = match result.map(Completion::into_later) {
-                    Ok(None) => {
-                        lane.handled_all(last + 1, count);
-                        Ok(())
-                    }
+                    Ok(None) => Ok(()),
                     // A batch that finishes later holds the lane: raw batches keep no account of single records.
-                    Ok(Some(later)) => later.await.map(|()| lane.handled_all(last + 1, count)),
+                    Ok(Some(later)) => guarded_later(later).await,
                     Err(error) => Err(error),
                 };
-                if let Err(error) = done {
-                    lane.handler_failed(error, first);
-                    return;
+                match done {
+                    Ok(()) => lane.state.finish_all(next, count as u64),
+                    Err(error) => {
+                        lane.handler_failed(error, first);
+                        return;
+                    }
                 }
             }
         })

@@ -1,6 +1,5 @@
 //! A topic as a stream, for those who want to drive.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -11,20 +10,42 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use kafka_serde::Deserializer;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, coop};
 
 use super::builder::Consumer;
-use super::lane::{Lane, LaneState};
+use super::lane::{Ended, Lane, LaneState};
 use super::received::Received;
 use super::report::ConsumerReport;
 use super::router::{Route, decoded};
 use crate::error::{Error, ErrorKind};
+use crate::native::message::Fetched;
 use crate::topic::Topic;
 
-/// Fetches on their way from the lanes to the stream: one for each turn of a lane, not one for each record.
-type Portions<K, V> = mpsc::Receiver<Vec<Acknowledgeable<K, V>>>;
+/// Decoded records on their way from a lane to the stream: one for each turn of a lane, not one for each record.
+pub(super) struct Portion<K, V> {
+    lane: Arc<LaneState>,
+    records: std::vec::IntoIter<Received<K, V>>,
+    /// Dropped with the portion, when all of it is handed out: what the lane waits for before it reports a failure.
+    _taken: Option<oneshot::Sender<()>>,
+}
 
-pub(super) fn stream_channel<K, V>() -> (mpsc::Sender<Vec<Acknowledgeable<K, V>>>, Portions<K, V>) {
+impl<K, V> Portion<K, V> {
+    /// Hands out the next record. None, once the lane is stopping: the rest is read again.
+    fn next(&mut self) -> Option<Acknowledgeable<K, V>> {
+        if self.records.len() == 0 || !self.lane.open_one() {
+            return None;
+        }
+        let record = self.records.next()?;
+        let offset = record.offset();
+        self.lane.begin(offset);
+        Some(Acknowledgeable { record: Some(record), lane: self.lane.clone(), offset })
+    }
+}
+
+type Sender<K, V> = mpsc::Sender<Portion<K, V>>;
+type Receiver<K, V> = mpsc::Receiver<Portion<K, V>>;
+
+pub(super) fn stream_channel<K, V>() -> (Sender<K, V>, Receiver<K, V>) {
     mpsc::channel(1)
 }
 
@@ -68,6 +89,9 @@ impl<K, V> Deref for Acknowledgeable<K, V> {
 
 impl<K, V> Drop for Acknowledgeable<K, V> {
     fn drop(&mut self) {
+        if self.record.is_some() {
+            self.lane.give_up(self.offset);
+        }
         self.lane.close_one();
     }
 }
@@ -101,17 +125,17 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Acknowledgeable<K, V> {
 /// # }
 /// ```
 pub struct RecordStream<K, V> {
-    portions: Portions<K, V>,
-    current: VecDeque<Acknowledgeable<K, V>>,
+    portions: Receiver<K, V>,
+    current: Option<Portion<K, V>>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<Result<ConsumerReport, Error>>>,
 }
 
 impl<K: Send + 'static, V: Send + 'static> RecordStream<K, V> {
-    pub(super) fn start(consumer: Consumer, portions: Portions<K, V>) -> Self {
+    pub(super) fn start(consumer: Consumer, portions: Receiver<K, V>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(consumer.run_until(stopped));
-        Self { portions, current: VecDeque::new(), stop: Some(stop), task: Some(task) }
+        Self { portions, current: None, stop: Some(stop), task: Some(task) }
     }
 
     /// Ends the stream: commits what is acknowledged, and leaves the group.
@@ -122,7 +146,7 @@ impl<K: Send + 'static, V: Send + 'static> RecordStream<K, V> {
     /// # Cancel safety
     /// Dropping the future lets the end go on in the background.
     pub async fn close(mut self) -> Result<ConsumerReport, Error> {
-        self.current.clear();
+        self.current = None;
         self.portions.close();
         while self.portions.try_recv().is_ok() {}
         drop(self.stop.take());
@@ -142,12 +166,13 @@ impl<K, V> Stream for RecordStream<K, V> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(record) = self.current.pop_front() {
+            if let Some(record) = self.current.as_mut().and_then(Portion::next) {
                 return Poll::Ready(Some(Ok(record)));
             }
-            match ready!(self.portions.poll_recv(context)) {
-                Some(portion) => self.current = portion.into(),
-                None => break,
+            self.current = None;
+            self.current = ready!(self.portions.poll_recv(context));
+            if self.current.is_none() {
+                break;
             }
         }
         // The lanes are gone, so the consumer has ended, or is about to.
@@ -169,7 +194,7 @@ impl<K, V> fmt::Debug for RecordStream<K, V> {
 /// The route behind a stream: its "handler" is whoever polls the stream.
 pub(super) struct StreamRoute<K: Deserializer, V: Deserializer> {
     pub(super) topic: Topic<K, V>,
-    pub(super) sender: mpsc::Sender<Vec<Acknowledgeable<K::Output, V::Output>>>,
+    pub(super) sender: Sender<K::Output, V::Output>,
 }
 
 impl<K: Deserializer, V: Deserializer> Route for StreamRoute<K, V> {
@@ -180,34 +205,51 @@ impl<K: Deserializer, V: Deserializer> Route for StreamRoute<K, V> {
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             while let Ok(Some(fetched)) = lane.fetch().await {
-                let mut portion = Vec::with_capacity(fetched.len());
-                for message in fetched.into_messages() {
-                    let offset = message.view().offset();
-                    lane.state.begin(offset);
-                    match decoded(&self.topic, &lane.state, message).await {
-                        Some(Ok(record)) => {
-                            lane.state.open_one();
-                            portion.push(Acknowledgeable { record: Some(record), lane: lane.state.clone(), offset });
-                        }
-                        Some(Err(failed)) => {
-                            if lane.undecodable(failed).await.is_err() {
-                                // What was read before it is still handed out, and may be acknowledged.
-                                let _ = self.sender.send(portion).await;
-                                return;
-                            }
-                        }
-                        None => break,
-                    }
-                }
-                let sent = tokio::select! {
-                    sent = self.sender.send(portion) => sent.is_ok(),
-                    () = lane.state.until_stopping() => false,
-                };
-                if !sent {
+                if self.records(&mut lane, fetched).await.is_err() {
                     break;
                 }
             }
+            lane.drain().await;
+            // Only what somebody holds is waited for. An error has stopped the lane, or is about to.
+            lane.state.until_stopping().await;
             lane.state.settled().await;
         })
+    }
+}
+
+impl<K: Deserializer, V: Deserializer> StreamRoute<K, V> {
+    async fn records(&self, lane: &mut Lane, fetched: Fetched) -> Result<(), Ended> {
+        let mut records = Vec::with_capacity(fetched.len());
+        for message in fetched.into_messages() {
+            coop::consume_budget().await;
+            match decoded(&self.topic, &lane.state, message).await {
+                Some(Ok(record)) => records.push(record),
+                Some(Err(failed)) => {
+                    // In order: what was read before it is handed out before it.
+                    let (taken, all_taken) = oneshot::channel();
+                    self.hand_over(&lane.state, std::mem::take(&mut records), Some(taken)).await?;
+                    tokio::select! {
+                        _ = all_taken => (),
+                        () = lane.state.until_stopping() => return Err(Ended),
+                    }
+                    lane.undecodable(failed).await?;
+                }
+                None => return Err(Ended),
+            }
+        }
+        self.hand_over(&lane.state, records, None).await
+    }
+
+    async fn hand_over(
+        &self,
+        lane: &Arc<LaneState>,
+        records: Vec<Received<K::Output, V::Output>>,
+        taken: Option<oneshot::Sender<()>>,
+    ) -> Result<(), Ended> {
+        let portion = Portion { lane: lane.clone(), records: records.into_iter(), _taken: taken };
+        tokio::select! {
+            sent = self.sender.send(portion) => sent.map_err(|_| Ended),
+            () = lane.until_stopping() => Err(Ended),
+        }
     }
 }

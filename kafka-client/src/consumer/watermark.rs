@@ -12,13 +12,15 @@ pub(crate) struct Watermark {
     open: VecDeque<(i64, bool)>,
     /// The offset to commit: one past the last finished record that has no unfinished one before it.
     next: Option<i64>,
+    /// Whether a record was given up: nothing after it can be committed, so no account is kept of it.
+    given_up: bool,
 }
 
 impl Watermark {
     /// A record was taken. Offsets rise; one that does not is ignored, it belongs to an earlier life of the partition.
     pub(crate) fn begin(&mut self, offset: i64) {
         let rises = self.open.back().map_or(self.next.is_none_or(|next| offset >= next), |(last, _)| offset > *last);
-        if rises {
+        if rises && !self.given_up {
             self.open.push_back((offset, false));
         }
     }
@@ -37,9 +39,14 @@ impl Watermark {
         self.next
     }
 
-    /// How many records are begun and not finished.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.open.iter().filter(|(_, finished)| !finished).count()
+    /// A record will not be finished.
+    pub(crate) fn give_up(&mut self, offset: i64) {
+        if let Ok(at) = self.open.binary_search_by_key(&offset, |(offset, _)| *offset)
+            && !self.open[at].1
+        {
+            self.open.truncate(at + 1);
+            self.given_up = true;
+        }
     }
 }
 
@@ -63,7 +70,6 @@ mod tests {
     fn an_unfinished_record_holds_back_all_that_follow() {
         let mut watermark = begun(10..14);
         assert_eq!([11, 12, 13].map(|offset| watermark.finish(offset)), [None, None, None]);
-        assert_eq!(watermark.unfinished(), 1);
         assert_eq!(watermark.finish(10), Some(14));
     }
 
@@ -82,6 +88,27 @@ mod tests {
         assert_eq!(watermark.finish(0), None);
         assert_eq!(watermark.finish(99), None);
         assert_eq!(watermark.finish(1), Some(2));
+    }
+
+    #[test]
+    fn a_record_that_is_given_up_holds_back_what_follows_and_costs_no_memory() {
+        let mut watermark = begun(0..4);
+        watermark.give_up(1);
+        (4..1_000).for_each(|offset| watermark.begin(offset));
+        assert_eq!(watermark.open.len(), 2);
+        assert_eq!([3, 2, 500].map(|offset| watermark.finish(offset)), [None, None, None]);
+        assert_eq!(watermark.finish(0), Some(1));
+        assert_eq!(watermark.next, Some(1));
+    }
+
+    #[test]
+    fn a_finished_record_cannot_be_given_up() {
+        let mut watermark = begun(0..3);
+        assert_eq!([2, 1].map(|offset| watermark.finish(offset)), [None, None]);
+        watermark.give_up(2);
+        watermark.give_up(99);
+        watermark.begin(3);
+        assert_eq!([0, 3].map(|offset| watermark.finish(offset)), [Some(3), Some(4)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::executor::block_on;
 
 use super::message::Status;
 use super::mock::Mock;
-use super::topic::{Batch, Outgoing};
+use super::topic::{Batch, Outgoing, Piece};
 use super::{Client, Event, EventKind, Message, Partitions, Queue, Role, Topic};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -99,8 +99,10 @@ fn every_way_to_produce_comes_back_with_its_token() {
     topic.produce_with(outgoing(None, Some(b"x"), 4), Some(1_234), headers.into_iter()).unwrap();
     topic.produce_with(outgoing(None, Some(b"y"), 5), None, NO_HEADERS.into_iter()).unwrap();
     let values: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 50]).collect();
-    let records = values.iter().enumerate().map(|(at, value)| outgoing(None, Some(value), 100 + at));
-    topic.produce_many(&mut Batch::default(), records, |at, error| panic!("{at}: {error}"));
+    let mut batch = Batch::default();
+    let mut filling = batch.fill(100);
+    values.iter().for_each(|value| filling.push(Some(0), Piece::Null, Piece::InPlace(value)));
+    filling.produce(&topic, &[], |at| 100 + at, |at, error, _, _| panic!("{at}: {error}"));
     let mut tokens: Vec<usize> = reports(&queue, 105)
         .into_iter()
         .map(|(token, offset, status)| {
@@ -198,9 +200,17 @@ fn errors_say_what_and_which() {
     let refused = topic.produce_with(outgoing(None, Some(&large), 0), None, headers.into_iter()).unwrap_err();
     assert_eq!(refused.name, "MSG_SIZE_TOO_LARGE");
     let mut refused = Vec::new();
-    let records = [outgoing(None, Some(b"ok"), 1), outgoing(None, Some(&large), 2), outgoing(None, Some(b"ok"), 3)];
-    topic.produce_many(&mut Batch::default(), records, |at, error| refused.push((at, error.name)));
-    assert_eq!(refused, [(1, "MSG_SIZE_TOO_LARGE")]);
+    let mut batch = Batch::default();
+    let mut filling = batch.fill(3);
+    filling.push(Some(0), Piece::Buffered { from: 3, len: 2 }, Piece::InPlace(b"ok"));
+    filling.push(None, Piece::Buffered { from: 0, len: 3 }, Piece::InPlace(&large));
+    filling.push(None, Piece::Null, Piece::Buffered { from: 5, len: 0 });
+    let (partition, key, value) = filling.get(0, b"keyk2").unwrap();
+    assert_eq!((partition, key.slice(b""), value.slice(b"")), (Some(0), Some(&b"k2"[..]), Some(&b"ok"[..])));
+    filling.produce(&topic, b"keyk2", |at| at, |at, error, key, value| {
+        refused.push((at, error.name, key.map(Vec::from), value.map(<[u8]>::len)));
+    });
+    assert_eq!(refused, [(1, "MSG_SIZE_TOO_LARGE", Some(b"key".to_vec()), Some(2_000_000))]);
     assert_eq!(reports(&queue, 2).len(), 2);
     assert!(client.fatal_error().is_none());
 }

@@ -1,6 +1,7 @@
 //! A topic as a producer knows it; the three ways to hand a record over.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -113,46 +114,6 @@ impl Topic {
         }
         Ok(())
     }
-
-    /// Hands many records over, reading the clock and taking the topic's lock once. `refused` is called with the
-    /// index and the error of each that was not taken.
-    pub(crate) fn produce_many<'a>(
-        &self,
-        scratch: &mut Batch,
-        records: impl IntoIterator<Item = Outgoing<'a>>,
-        mut refused: impl FnMut(usize, NativeError),
-    ) {
-        let messages = &mut scratch.messages;
-        messages.clear();
-        messages.extend(records.into_iter().map(|record| {
-            let (key, key_len) = parts(record.key);
-            let (payload, len) = parts(record.value);
-            sys::rd_kafka_message_t {
-                err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-                rkt: ptr::null_mut(),
-                partition: record.partition.unwrap_or(UNASSIGNED),
-                payload,
-                len,
-                key: key,
-                key_len,
-                offset: 0,
-                _private: record.token as *mut c_void,
-            }
-        }));
-        let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
-        // SAFETY: the topic is alive, `messages` holds that many initialised elements, and their bytes live for `'a`,
-        // longer than the call, which copies them.
-        let taken = unsafe {
-            sys::rd_kafka_produce_batch(self.raw(), UNASSIGNED, flags, messages.as_mut_ptr(), messages.len() as i32)
-        };
-        if taken as usize != messages.len() {
-            for (index, message) in messages.iter().enumerate() {
-                if let Err(error) = NativeError::check(message.err) {
-                    refused(index, error);
-                }
-            }
-        }
-    }
 }
 
 impl Drop for Topic {
@@ -162,14 +123,161 @@ impl Drop for Topic {
     }
 }
 
+/// One half of a record for a batch: null, bytes that stay where they are, or a range of the buffer that comes with
+/// the call.
+#[derive(Clone, Copy)]
+pub enum Piece<'a> {
+    Null,
+    InPlace(&'a [u8]),
+    Buffered { from: usize, len: usize },
+}
+
+impl<'a> Piece<'a> {
+    pub(crate) fn of(bytes: Option<&'a [u8]>) -> Self {
+        bytes.map_or(Piece::Null, Piece::InPlace)
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Piece::Null => 0,
+            Piece::InPlace(bytes) => bytes.len(),
+            Piece::Buffered { len, .. } => len,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn slice(self, buffer: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Piece::Null => None,
+            Piece::InPlace(bytes) => Some(bytes),
+            Piece::Buffered { from, len } => buffer.get(from..from + len),
+        }
+    }
+
+    /// Pointer and length; of a buffered piece, its place in the buffer instead of a pointer.
+    #[inline]
+    fn parts(self) -> (*mut c_void, usize, bool) {
+        match self {
+            Piece::Null => (ptr::null_mut(), 0, false),
+            Piece::InPlace(bytes) => (bytes.as_ptr().cast_mut().cast(), bytes.len(), false),
+            Piece::Buffered { from, len } => (ptr::without_provenance_mut(from), len, true),
+        }
+    }
+}
+
 /// Room for the records of one batch call, reused.
 #[derive(Default)]
 pub(crate) struct Batch {
     messages: Vec<sys::rd_kafka_message_t>,
 }
 
-// SAFETY: between calls the pointers in it are dead values that nobody reads.
+// SAFETY: between fillings the pointers in it are dead values that nobody reads.
 unsafe impl Send for Batch {}
+
+/// A batch that is being filled with records that live for `'r`.
+pub(crate) struct Filling<'b, 'r> {
+    messages: &'b mut Vec<sys::rd_kafka_message_t>,
+    records: PhantomData<&'r [u8]>,
+}
+
+/// In a message that is not handed over yet, the offset field says which halves stand in the buffer.
+const KEY_BUFFERED: i64 = 1;
+const VALUE_BUFFERED: i64 = 2;
+
+impl Batch {
+    /// Empties the batch for records that live for `'r`.
+    pub(crate) fn fill<'r>(&mut self, room: usize) -> Filling<'_, 'r> {
+        self.messages.clear();
+        self.messages.reserve(room);
+        Filling { messages: &mut self.messages, records: PhantomData }
+    }
+}
+
+impl<'r> Filling<'_, 'r> {
+    #[inline]
+    pub(crate) fn push(&mut self, partition: Option<i32>, key: Piece<'r>, value: Piece<'r>) {
+        let (key, key_len, key_buffered) = key.parts();
+        let (payload, len, value_buffered) = value.parts();
+        self.messages.push(sys::rd_kafka_message_t {
+            err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+            rkt: ptr::null_mut(),
+            partition: partition.unwrap_or(UNASSIGNED),
+            payload,
+            len,
+            key,
+            key_len,
+            offset: i64::from(key_buffered) * KEY_BUFFERED + i64::from(value_buffered) * VALUE_BUFFERED,
+            _private: ptr::null_mut(),
+        });
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// The record at `index`, as it will be handed over with this buffer.
+    pub(crate) fn get<'a>(&'a self, index: usize, buffer: &'a [u8]) -> Option<(Option<i32>, Piece<'a>, Piece<'a>)> {
+        let message = self.messages.get(index)?;
+        let piece = |at: *mut c_void, len: usize, flag: i64| match (message.offset & flag != 0, at.is_null()) {
+            (true, _) => Piece::of(buffer.get(at.addr()..at.addr() + len)),
+            (false, true) => Piece::Null,
+            // SAFETY: pushed from a slice that lives for `'r`, which outlives this filling.
+            (false, false) => Piece::InPlace(unsafe { std::slice::from_raw_parts(at.cast(), len) }),
+        };
+        let partition = (message.partition != UNASSIGNED).then_some(message.partition);
+        Some((
+            partition,
+            piece(message.key, message.key_len, KEY_BUFFERED),
+            piece(message.payload, message.len, VALUE_BUFFERED),
+        ))
+    }
+
+    /// Hands the records over, reading the clock and taking the topic's lock once. `token` numbers them; `refused` is
+    /// called for each that was not taken, with its index and its bytes.
+    pub(crate) fn produce(
+        self,
+        topic: &Topic,
+        buffer: &[u8],
+        token: impl Fn(usize) -> usize,
+        mut refused: impl FnMut(usize, NativeError, Option<&[u8]>, Option<&[u8]>),
+    ) {
+        for (index, message) in self.messages.iter_mut().enumerate() {
+            message._private = ptr::without_provenance_mut(token(index));
+            if message.offset & KEY_BUFFERED != 0 {
+                message.key = in_buffer(buffer, message.key, message.key_len);
+            }
+            if message.offset & VALUE_BUFFERED != 0 {
+                message.payload = in_buffer(buffer, message.payload, message.len);
+            }
+        }
+        let (messages, count) = (self.messages.as_mut_ptr(), self.messages.len());
+        let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
+        // SAFETY: the topic is alive, `messages` holds `count` initialised elements, and their bytes live longer than
+        // the call, which copies them.
+        let taken =
+            unsafe { sys::rd_kafka_produce_batch(topic.raw(), UNASSIGNED, flags, messages, count as i32) };
+        if taken as usize != count {
+            for (index, message) in self.messages.iter().enumerate() {
+                if let Err(error) = NativeError::check(message.err) {
+                    // SAFETY: null, or a slice of the buffer or of a record, all of which are alive.
+                    let half = |at: *mut c_void, len| {
+                        (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), len) })
+                    };
+                    refused(index, error, half(message.key, message.key_len), half(message.payload, message.len));
+                }
+            }
+        }
+    }
+}
+
+/// The pointer to a range of the buffer.
+#[inline]
+fn in_buffer(buffer: &[u8], from: *mut c_void, len: usize) -> *mut c_void {
+    let from = from.addr();
+    buffer[from..from + len].as_ptr().cast_mut().cast()
+}
 
 const UNASSIGNED: i32 = -1;
 

@@ -153,6 +153,11 @@ impl Events {
                 local.settled.bytes += header_bytes(message);
             }
             local.settled.records += 1;
+            if let (Token::Batch { batch, .. }, false, false) = (token, hooked, message.failed()) {
+                // The hottest path: the batch wants to know how many, not where.
+                local.settled.totals[epoch].delivered += 1;
+                return local.delivered(core, batch);
+            }
             let outcome = outcome(message);
             let totals = &mut local.settled.totals[epoch];
             match &outcome {
@@ -197,17 +202,33 @@ impl Local {
 
     /// Reports of a batch come in runs; each run is counted here, and told to the batch once.
     #[inline]
-    fn batch(&mut self, core: &Core, batch: u32, index: u32, outcome: Outcome) {
+    fn open_batch(&mut self, core: &Core, batch: u32) -> Option<&mut OpenBatch> {
         if self.batch.as_ref().is_none_or(|open| open.index != batch) {
-            self.close_batch(core);
-            self.batch = core.batches.get(batch).map(|progress| OpenBatch {
-                index: batch,
-                progress,
-                delivered: 0,
-                failures: Vec::new(),
-            });
+            self.next_batch(core, batch);
         }
-        let Some(open) = &mut self.batch else { return };
+        self.batch.as_mut()
+    }
+
+    #[cold]
+    fn next_batch(&mut self, core: &Core, batch: u32) {
+        self.close_batch(core);
+        self.batch = core.batches.get(batch).map(|progress| OpenBatch {
+            index: batch,
+            progress,
+            delivered: 0,
+            failures: Vec::new(),
+        });
+    }
+
+    #[inline]
+    fn delivered(&mut self, core: &Core, batch: u32) {
+        if let Some(open) = self.open_batch(core, batch) {
+            open.delivered += 1;
+        }
+    }
+
+    fn batch(&mut self, core: &Core, batch: u32, index: u32, outcome: Outcome) {
+        let Some(open) = self.open_batch(core, batch) else { return };
         match outcome {
             Ok(_) => open.delivered += 1,
             Err(error) => open.failures.push(BatchFailure { index: index as usize, error }),

@@ -13,8 +13,8 @@ use super::outcome::SendError;
 use super::token::Token;
 use super::{MOST_MISSES, Producer, Shared, forgetful};
 use crate::error::Error;
-use crate::native::topic::{Batch as NativeBatch, Outgoing};
-use crate::record::sealed::{Encoding, Piece, Scratch, Sendable as Encode};
+use crate::native::topic::{Batch as NativeBatch, Filling, Outgoing, Piece};
+use crate::record::sealed::{Scratch, Sendable as Encode};
 use crate::record::{Sendable, sealed};
 use crate::topic::TopicName;
 
@@ -79,14 +79,6 @@ enum Portion {
     Uncounted(Arc<Handle>),
 }
 
-/// One encoded record of a portion.
-struct Encoded<'r> {
-    key: Piece<'r>,
-    value: Piece<'r>,
-    partition: Option<i32>,
-    bytes: usize,
-}
-
 impl<'a> OpenBatch<'a> {
     fn new(shared: &'a Shared) -> Self {
         let progress = Arc::new(Progress::default());
@@ -141,87 +133,99 @@ impl<'a> OpenBatch<'a> {
                 return Portion::Done(1);
             }
         };
-        let scratch = &mut portions.scratch;
-        let mut encoded: Vec<Encoded<'_>> = Vec::with_capacity(most_records);
+        let Portions { scratch, native, .. } = portions;
+        let mut filling = native.fill(most_records);
+        let most_bytes = PORTION_BYTES.min(limits.bytes);
         let mut bytes = 0;
         for record in &records[..most_records] {
-            let first = encoded.is_empty();
+            let first = filling.len() == 0;
             // Anything out of the ordinary begins a portion of its own, so that a portion succeeds or waits as one.
-            if !first && (!self.shared.is_plain(record) || !records[0].with_topic(|a| record.with_topic(|b| a == b))) {
+            if !first && !(self.shared.is_plain(record) && same_topic(&records[0], record)) {
                 break;
             }
-            match self.shared.encode(record, &handle, scratch) {
-                Ok(one) if first => {
-                    bytes = one.bytes;
-                    encoded.push(one);
-                    if !self.shared.is_plain(record) || !scratch.headers.is_empty() {
+            let before = scratch.bytes.len();
+            let mut encoded = self.shared.encode(record, scratch);
+            if let (Ok((_, key, value)), Some(_)) = (&encoded, &self.shared.partitioner) {
+                encoded = self.shared.assigned(record, &handle, scratch, *key, *value);
+            }
+            match encoded {
+                Ok((partition, key, value)) => {
+                    let size = key.len() + value.len();
+                    if !first && (bytes + size > most_bytes || !scratch.headers.is_empty()) {
                         break;
                     }
-                }
-                Ok(one) if scratch.headers.is_empty() && bytes + one.bytes <= PORTION_BYTES.min(limits.bytes) => {
-                    bytes += one.bytes;
-                    encoded.push(one);
+                    bytes += size;
+                    filling.push(partition, key, value);
+                    if !scratch.headers.is_empty() {
+                        break;
+                    }
                 }
                 Err(Unencoded::Failed(error)) if first => {
                     self.fail(self.count, error);
                     return Portion::Done(1);
                 }
                 Err(Unencoded::Needs(need)) if first => return need,
-                _ => break,
+                Err(_) => {
+                    scratch.bytes.truncate(before);
+                    break;
+                }
+            }
+            if first && !self.shared.is_plain(record) {
+                break;
             }
         }
+        let count = filling.len();
         let epoch = match permit.take() {
-            Some(permit) => self.shared.core.start_many(permit, encoded.len(), bytes),
-            None => match self.shared.core.take_many(encoded.len(), bytes) {
+            Some(permit) => self.shared.core.start_many(permit, count, bytes),
+            None => match self.shared.core.take_many(count, bytes) {
                 Ok(epoch) => epoch,
-                Err(Refusal::Full) => return Portion::Full(encoded.len(), bytes),
+                Err(Refusal::Full) => return Portion::Full(count, bytes),
                 Err(Refusal::Closed) => {
-                    for (at, one) in encoded.iter().enumerate() {
-                        self.fail(self.count + at, refused(&records[at], one.encoding(scratch), closed()));
+                    for (at, record) in records[..count].iter().enumerate() {
+                        if let Some((_, key, value)) = filling.get(at, &scratch.bytes) {
+                            self.fail(self.count + at, refused(record, scratch.encoding(key, value), closed()));
+                        }
                     }
-                    return Portion::Done(encoded.len());
+                    return Portion::Done(count);
                 }
             },
         };
-        let count = encoded.len();
-        self.produce(records, &encoded, epoch, &handle, scratch, &mut portions.native);
+        self.produce(records, filling, epoch, &handle, scratch);
         Portion::Done(count)
     }
 
     fn produce<R: Sendable>(
         &self,
         records: &[R],
-        encoded: &[Encoded<'_>],
+        filling: Filling<'_, '_>,
         epoch: usize,
         handle: &Handle,
         scratch: &Scratch,
-        native: &mut NativeBatch,
     ) {
-        let outgoing = |at: usize| {
-            let one = &encoded[at];
-            let encoding = one.encoding(scratch);
-            let token = Token::Batch { batch: self.index, index: (self.count + at) as u32 }.encode(epoch);
-            Outgoing { partition: one.partition, key: encoding.key, value: encoding.value, token }
-        };
+        let token = |at| Token::Batch { batch: self.index, index: (self.count + at) as u32 }.encode(epoch);
         let mut failures = Vec::new();
         let mut settled = Settled::default();
-        let mut refuse = |at: usize, error, header_bytes: usize| {
-            let error = refused(&records[at], encoded[at].encoding(scratch), self.shared.native(error));
-            self.shared.tell_refusal(&records[at], encoded[at].encoding(scratch), &error);
+        let mut refuse = |at: usize, error, key: Option<&[u8]>, value: Option<&[u8]>, header_bytes: usize| {
+            let encoding = scratch.encoding(Piece::of(key), Piece::of(value));
+            let error = refused(&records[at], encoding, self.shared.native(error));
+            self.shared.tell_refusal(&records[at], encoding, &error);
             settled.records += 1;
-            settled.bytes += self.shared.core.capped(encoded[at].bytes) + header_bytes;
+            settled.bytes += self.shared.core.capped(encoding.bytes()) + header_bytes;
             settled.totals[epoch].failed += 1;
             failures.push(BatchFailure { index: self.count + at, error });
         };
-        let one = &encoded[0];
         if self.shared.is_plain(&records[0]) && scratch.headers.is_empty() {
-            handle.topic.produce_many(native, (0..encoded.len()).map(outgoing), |at, error| refuse(at, error, 0));
-        } else {
-            let headers = self.shared.headers(&records[0], one.encoding(scratch), one.partition);
+            filling.produce(&handle.topic, &scratch.bytes, token, |at, error, key, value| {
+                refuse(at, error, key, value, 0);
+            });
+        } else if let Some((partition, key, value)) = filling.get(0, &scratch.bytes) {
+            let encoding = scratch.encoding(key, value);
+            let headers = self.shared.headers(&records[0], encoding, partition);
             self.shared.count_headers(&headers);
             let list = headers.iter().map(|header| (header.name_bytes(), header.value()));
-            if let Err(error) = handle.topic.produce_with(outgoing(0), records[0].route().timestamp, list) {
-                refuse(0, error, headers.bytes());
+            let outgoing = Outgoing { partition, key: encoding.key, value: encoding.value, token: token(0) };
+            if let Err(error) = handle.topic.produce_with(outgoing, records[0].route().timestamp, list) {
+                refuse(0, error, encoding.key, encoding.value, headers.bytes());
             }
         }
         self.shared.core.settle(&mut settled);
@@ -262,12 +266,8 @@ impl Portions {
     }
 }
 
-impl Encoded<'_> {
-    fn encoding<'s>(&'s self, scratch: &'s Scratch) -> Encoding<'s> {
-        let (key, value) = (self.key.slice(&scratch.bytes), self.value.slice(&scratch.bytes));
-        Encoding { key, value, added: &scratch.headers }
-    }
-}
+/// A record's partition, where it has one, and its encoded halves.
+type Encoded<'r> = (Option<i32>, Piece<'r>, Piece<'r>);
 
 /// Why a record has no encoding yet.
 enum Unencoded {
@@ -275,40 +275,47 @@ enum Unencoded {
     Needs(Portion),
 }
 
+#[inline]
+fn same_topic<R: sealed::Sendable>(one: &R, other: &R) -> bool {
+    one.with_topic(|one| other.with_topic(|other| one == other))
+}
+
 impl Shared {
     /// Whether the native batch call can carry this record.
+    #[inline]
     fn is_plain<R: sealed::Sendable>(&self, record: &R) -> bool {
         self.interceptors.is_empty() && record.headers().is_empty() && record.route().timestamp.is_none()
     }
 
-    /// Encodes one record of a batch at the end of the buffer, and asks a custom partitioner.
-    fn encode<'r, R: Encode>(
+    /// Encodes one record of a batch at the end of the buffer.
+    #[inline]
+    fn encode<'r, R: Encode>(&self, record: &'r R, scratch: &mut Scratch) -> Result<Encoded<'r>, Unencoded> {
+        match record.encode_parts(scratch) {
+            Ok([key, value]) => Ok((record.route().partition, key, value)),
+            Err(stop) => Err(unencoded(record, stop)),
+        }
+    }
+
+    /// Asks the custom partitioner about a record that does not name its partition.
+    fn assigned<'r, R: Encode>(
         &self,
         record: &'r R,
         handle: &Arc<Handle>,
-        scratch: &mut Scratch,
+        scratch: &Scratch,
+        key: Piece<'r>,
+        value: Piece<'r>,
     ) -> Result<Encoded<'r>, Unencoded> {
-        let [key, value] = record.encode_parts(scratch).map_err(|stop| match stop {
-            Stop::Miss(miss) => Unencoded::Needs(Portion::Miss(miss)),
-            Stop::Error(error) => {
-                let error = Error::unencodable(error).with_topic(record.topic_text());
-                Unencoded::Failed(SendError::new(error, false, None))
-            }
-        })?;
-        let mut encoded = Encoded { key, value, partition: record.route().partition, bytes: 0 };
-        let encoding = encoded.encoding(scratch);
-        let bytes = encoding.bytes();
-        if encoded.partition.is_none()
-            && let Some(partitioner) = &self.partitioner
-        {
-            let Some(partitions) = handle.partitions() else {
-                return Err(Unencoded::Needs(Portion::Uncounted(handle.clone())));
-            };
-            encoded.partition = choose(&**partitioner, record, encoding, partitions)
-                .map_err(|error| Unencoded::Failed(refused(record, encoding, error)))?;
+        let Some(partitioner) = self.partitioner.as_deref().filter(|_| record.route().partition.is_none()) else {
+            return Ok((record.route().partition, key, value));
+        };
+        let Some(partitions) = handle.partitions() else {
+            return Err(Unencoded::Needs(Portion::Uncounted(handle.clone())));
+        };
+        let encoding = scratch.encoding(key, value);
+        match choose(partitioner, record, encoding, partitions) {
+            Ok(partition) => Ok((partition, key, value)),
+            Err(error) => Err(Unencoded::Failed(refused(record, encoding, error))),
         }
-        encoded.bytes = bytes;
-        Ok(encoded)
     }
 
     /// Counts the bytes of a record's headers, which were not part of its permit.
@@ -316,6 +323,17 @@ impl Shared {
         if !headers.is_empty() {
             self.control.headers_used.store(true, Ordering::Relaxed);
             self.core.overdraw(headers.bytes());
+        }
+    }
+}
+
+#[cold]
+fn unencoded<R: Encode>(record: &R, stop: Stop) -> Unencoded {
+    match stop {
+        Stop::Miss(miss) => Unencoded::Needs(Portion::Miss(miss)),
+        Stop::Error(error) => {
+            let error = Error::unencodable(error).with_topic(record.topic_text());
+            Unencoded::Failed(SendError::new(error, false, None))
         }
     }
 }

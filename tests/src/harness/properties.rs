@@ -27,6 +27,7 @@ log.cleaner.backoff.ms=200
 group.min.session.timeout.ms=1000
 group.consumer.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=100
+group.consumer.heartbeat.interval.ms=200
 ";
 
 /// Returns the properties of `node`; `extra` comes last, so it overrides what stands above it.

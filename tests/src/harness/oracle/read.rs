@@ -10,6 +10,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::PATIENCE;
 use super::topics::partitions;
+use crate::harness::eventually_blocking;
+
+const ONE_TRY: Duration = Duration::from_secs(2);
 
 /// Which records a reader sees, as `isolation.level` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +176,14 @@ fn close(consumer: &BaseConsumer) {
 
 #[track_caller]
 fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
-    let answer = consumer.fetch_watermarks(topic, partition, PATIENCE);
+    // A try that asks a leader which was just lost, or while there is none, fails or waits in vain.
+    let mut answer = consumer.fetch_watermarks(topic, partition, ONE_TRY);
+    eventually_blocking(&format!("offsets of {topic}-{partition}"), PATIENCE, || {
+        answer.is_ok() || {
+            answer = consumer.fetch_watermarks(topic, partition, ONE_TRY);
+            answer.is_ok()
+        }
+    });
     answer.unwrap_or_else(|e| panic!("no offsets of {topic}-{partition}: {e}"))
 }
 
