@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 const TOPIC: &str = "examples.callbacks";
 const RECORDS: usize = 1_000;
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -42,6 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(error) => eprintln!("callback  {error}"),
     };
     producer.send_with(lines.record("file-1", "a line"), report).await?;
+    let _connected = producer.flush(DEADLINE).await;
 
     // Two that misbehave, and many that do not.
     producer.send_with(lines.record("file-1", "slow"), |_| sleep(SLOW)).await?;
@@ -62,7 +63,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         good += usize::from(delivered);
     }
     let took = start.elapsed();
-    println!("callback  {good} of {RECORDS} more within {took:?}, while one of them slept for {SLOW:?} and one panicked");
+    println!(
+        "callback  {good} of {RECORDS} more within {took:?}, while one of them slept for {SLOW:?} and one panicked"
+    );
 
     // Waits for the callbacks, too.
     let closed = producer.close(DEADLINE).await;

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use kafka_client::{Embedded, Fault, Kafka, Producer, Request, Retry, SendError, Topic, TopicSpec, Utf8};
+use kafka_client::{Embedded, ErrorKind, Fault, Kafka, Producer, Request, Retry, SendError, Topic, TopicSpec, Utf8};
 
 type Lines = Topic<Utf8, Utf8>;
 
@@ -14,8 +14,9 @@ type Lines = Topic<Utf8, Utf8>;
 fn advice(error: &SendError) -> &'static str {
     match (error.maybe_written(), error.error().retry()) {
         _ if error.error().is_fatal() => "build a new producer",
-        // Sending again may write it twice; not sending again may lose it.
+        // Sending it again may write it twice; not sending it again may lose it.
         (true, _) => "look whether it is there, or let readers skip what they have seen",
+        (false, _) if error.error().kind() == ErrorKind::Closed => "send it again, with another producer",
         (false, Retry::Temporary) => "send it again, after a pause",
         (false, Retry::Persistent) => "it was retried for minutes: send it again when the cluster is well",
         (false, Retry::Permanent) => "no use in sending it again: mend the record, the permission, the program",
@@ -69,7 +70,10 @@ async fn refused(producer: &Producer, broker: &Embedded) -> Result<(), Box<dyn E
 async fn retried(producer: &Producer, lines: &Lines, broker: &Embedded) -> Result<(), Box<dyn Error>> {
     broker.fail_requests(Request::Produce, Fault::NotEnoughReplicas, 3)?;
     let delivered = producer.send(lines.record("file-1", "a line")).await?;
-    println!("Three refusals for want of replicas\n  no error: retried, and delivered at offset {}\n", delivered.offset());
+    println!(
+        "Three refusals for want of replicas\n  no error: retried, and delivered at offset {}\n",
+        delivered.offset()
+    );
     Ok(())
 }
 
@@ -92,7 +96,10 @@ async fn given_up(producer: &Producer, lines: &Lines, broker: &Embedded) -> Resu
     tokio::time::sleep(Duration::from_millis(100)).await;
     let report = producer.close(Duration::from_secs(1)).await;
     explain("Closed before the broker answered", &failure(delivery.await)?);
-    println!("  the report of close: {} delivered, {} failed, {} unknown\n", report.delivered, report.failed, report.unknown);
+    println!(
+        "  the report of close: {} delivered, {} failed, {} unknown\n",
+        report.delivered, report.failed, report.unknown
+    );
     broker.round_trip(Duration::ZERO)?;
     Ok(())
 }

@@ -41,6 +41,10 @@ impl Headers {
         self.list.push((name.as_ref().into(), None));
     }
 
+    pub(crate) const fn none() -> Self {
+        Self { list: Vec::new() }
+    }
+
     /// How many headers there are.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -26,16 +26,20 @@ mod slot;
 mod token;
 
 use std::fmt;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use futures::future::Either;
 
 pub use batch::{BatchError, BatchFailure};
 pub use builder::{Acks, Compression, ProducerBuilder};
 pub(crate) use callbacks::panic_text;
 pub use delivery::Delivery;
 pub use outcome::{Delivered, Outcome, SendError, TrySendError};
+pub(crate) use handles::Handle;
 pub use sender::Sender;
 
 use self::attempt::{Attempt, closed, full};
@@ -43,6 +47,7 @@ use self::callbacks::{Callback, Runners};
 use self::core::{Core, Count, Permit};
 use self::events::{Control, Ending};
 use self::handles::Handles;
+use self::slot::SlotRef;
 use crate::error::{Error, ErrorKind};
 use crate::interceptor::ProducerInterceptor;
 use crate::native::{Client, Queue};
@@ -101,6 +106,8 @@ struct Shared {
     queue: Queue,
     partitioner: Option<Box<dyn Partitioner>>,
     interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    /// Neither partitioner nor interceptors.
+    simple: bool,
     #[cfg(feature = "embedded")]
     _embedded: Option<Arc<crate::embedded::Embedded>>,
 }
@@ -150,17 +157,27 @@ impl Producer {
 
     /// Puts a record in the queue, waiting for room if need be, and returns its [`Delivery`].
     ///
-    /// Records are sent in the order in which these calls return; waiting is fair, first come, first served.
+    /// Order is call order: the record has its place when this function returns its future, before that is polled.
+    /// Waiting for room is fair, first come, first served.
     ///
     /// # Errors
     /// When the record cannot be encoded, is too large, or the producer is closed or has failed for good.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the place in line; the record is not sent.
+    /// Where there was room, the record is accepted already, and dropping the future drops its [`Delivery`]. Else
+    /// dropping it gives up the place in line, and the record is not sent.
     #[inline]
-    pub async fn enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, SendError> {
-        let slot = self.shared().admit(record, &mut None).await?;
-        Ok(Delivery::new(self.shared().core.clone(), slot))
+    pub fn enqueue<R: Sendable>(
+        &self,
+        record: R,
+    ) -> impl Future<Output = Result<Delivery, SendError>> + use<'_, R> {
+        match self.shared().attempt(&record, &mut None, &mut None) {
+            Attempt::Placed(slot) => Either::Left(ready(Ok(Delivery::new(slot)))),
+            Attempt::Failed(error) => Either::Left(ready(Err(error))),
+            need => Either::Right(Box::pin(async move {
+                self.shared().admit_slowly(record, need, &mut None).await.map(Delivery::new)
+            })),
+        }
     }
 
     /// Puts a record in the queue if there is room now.
@@ -170,7 +187,7 @@ impl Producer {
     /// (a schema, the partition count); and as [`enqueue`](Self::enqueue).
     pub fn try_enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, TrySendError<R>> {
         match self.shared().attempt(&record, &mut None, &mut None) {
-            Attempt::Placed(slot) => Ok(Delivery::new(self.shared().core.clone(), slot)),
+            Attempt::Placed(slot) => Ok(Delivery::new(slot)),
             Attempt::Full(_) => Err(TrySendError::new(full(), record)),
             Attempt::Miss(_) | Attempt::Uncounted(_) => {
                 let error = Error::new(ErrorKind::Full, "not ready yet: a schema or the partition count is missing");
@@ -190,13 +207,19 @@ impl Producer {
     ///
     /// # Cancel safety
     /// As [`enqueue`](Self::enqueue).
-    pub async fn send_with<R: Sendable>(
+    pub fn send_with<R: Sendable>(
         &self,
         record: R,
         callback: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Result<(), SendError> {
+    ) -> impl Future<Output = Result<(), SendError>> {
         let mut callback: Option<Callback> = Some(Box::new(callback));
-        self.shared().admit(record, &mut callback).await.map(drop)
+        match self.shared().attempt(&record, &mut None, &mut callback) {
+            Attempt::Placed(_) => Either::Left(ready(Ok(()))),
+            Attempt::Failed(error) => Either::Left(ready(Err(error))),
+            need => Either::Right(Box::pin(async move {
+                self.shared().admit_slowly(record, need, &mut callback).await.map(drop)
+            })),
+        }
     }
 
     /// How many records are in flight: accepted, and not answered yet.
@@ -247,25 +270,12 @@ impl Producer {
 
 impl Shared {
     /// Hands a record over, awaiting whatever it needs: room, a schema, the partition count.
-    #[inline]
-    async fn admit<R: sealed::Sendable>(
-        &self,
-        record: R,
-        callback: &mut Option<Callback>,
-    ) -> Result<u32, SendError> {
-        match self.attempt(&record, &mut None, callback) {
-            Attempt::Placed(slot) => Ok(slot),
-            Attempt::Failed(error) => Err(error),
-            need => self.admit_slowly(record, need, callback).await,
-        }
-    }
-
     async fn admit_slowly<R: sealed::Sendable>(
         &self,
         record: R,
         mut need: Attempt,
         callback: &mut Option<Callback>,
-    ) -> Result<u32, SendError> {
+    ) -> Result<SlotRef, SendError> {
         let mut permit = None;
         for _ in 0..MOST_MISSES {
             let met = self.meet(need, &mut permit).await;

@@ -19,43 +19,43 @@ pub struct Record<'a, K: Serializer, V: Serializer> {
     topic: &'a Topic<K, V>,
     key: &'a K::Input,
     value: Option<&'a V::Input>,
-    route: Route,
-    headers: Headers,
+    partition: Option<i32>,
+    /// What few records have; boxed, so that the others are small.
+    extras: Option<Box<Extras>>,
 }
 
-/// Where and when, where the user says so.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Route {
-    pub(crate) partition: Option<i32>,
-    pub(crate) timestamp: Option<i64>,
+#[derive(Debug, Default)]
+struct Extras {
+    timestamp: Option<i64>,
+    headers: Headers,
 }
 
 impl<'a, K: Serializer, V: Serializer> Record<'a, K, V> {
     pub(crate) fn new(topic: &'a Topic<K, V>, key: &'a K::Input, value: Option<&'a V::Input>) -> Self {
-        Self { topic, key, value, route: Route::default(), headers: Headers::new() }
+        Self { topic, key, value, partition: None, extras: None }
     }
 
     /// Sends it to this partition, instead of letting the partitioner decide.
     pub fn partition(mut self, partition: i32) -> Self {
-        self.route.partition = Some(partition);
+        self.partition = Some(partition);
         self
     }
 
     /// Sets the record's timestamp, instead of the time at which it is sent. Kafka keeps milliseconds.
     pub fn timestamp(mut self, timestamp: SystemTime) -> Self {
-        self.route.timestamp = Some(epoch_millis(timestamp));
+        self.extras().timestamp = Some(epoch_millis(timestamp));
         self
     }
 
     /// Appends a header.
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        self.headers.push(name, value);
+        self.extras().headers.push(name, value);
         self
     }
 
     /// Appends a header whose value is null.
     pub fn null_header(mut self, name: impl AsRef<[u8]>) -> Self {
-        self.headers.push_null(name);
+        self.extras().headers.push_null(name);
         self
     }
 
@@ -65,8 +65,12 @@ impl<'a, K: Serializer, V: Serializer> Record<'a, K, V> {
 
     /// Replaces all headers.
     pub fn headers(mut self, headers: Headers) -> Self {
-        self.headers = headers;
+        self.extras().headers = headers;
         self
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
     }
 }
 
@@ -74,9 +78,8 @@ impl<K: Serializer, V: Serializer> fmt::Debug for Record<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("topic", &self.topic.name())
-            .field("partition", &self.route.partition)
-            .field("timestamp", &self.route.timestamp)
-            .field("headers", &self.headers)
+            .field("partition", &self.partition)
+            .field("extras", &self.extras)
             .finish_non_exhaustive()
     }
 }
@@ -124,8 +127,14 @@ pub(crate) mod sealed {
         /// Runs `with` on the topic's name (with its hash).
         fn with_topic<T>(&self, with: impl FnOnce(&TopicName) -> T) -> T;
         fn topic_text(&self) -> &str;
-        fn route(&self) -> Route;
-        fn headers(&self) -> &Headers;
+        fn partition(&self) -> Option<i32>;
+        fn timestamp(&self) -> Option<i64>;
+        /// The headers, if any.
+        fn headers(&self) -> Option<&Headers>;
+        /// Whether there is neither timestamp nor header.
+        fn is_plain(&self) -> bool;
+        /// Key and value, where both stand in the record as they are sent.
+        fn in_place(&self) -> Option<[Option<&[u8]>; 2]>;
         /// Encodes key and value, in place or at the end of `scratch`, which keeps what it held.
         fn encode_parts<'s>(&'s self, scratch: &mut Scratch) -> Result<[Piece<'s>; 2], Stop>;
 
@@ -148,13 +157,30 @@ pub(crate) mod sealed {
         }
 
         #[inline]
-        fn route(&self) -> Route {
-            self.route
+        fn partition(&self) -> Option<i32> {
+            self.partition
+        }
+
+        fn timestamp(&self) -> Option<i64> {
+            self.extras.as_ref()?.timestamp
+        }
+
+        fn headers(&self) -> Option<&Headers> {
+            self.extras.as_ref().map(|extras| &extras.headers).filter(|headers| !headers.is_empty())
         }
 
         #[inline]
-        fn headers(&self) -> &Headers {
-            &self.headers
+        fn is_plain(&self) -> bool {
+            self.extras.is_none()
+        }
+
+        #[inline]
+        fn in_place(&self) -> Option<[Option<&[u8]>; 2]> {
+            let key = self.topic.key().as_bytes(self.key)?;
+            match self.value {
+                Some(value) => Some([Some(key), Some(self.topic.value().as_bytes(value)?)]),
+                None => Some([Some(key), None]),
+            }
         }
 
         #[inline]
@@ -178,12 +204,24 @@ pub(crate) mod sealed {
             &self.topic
         }
 
-        fn route(&self) -> Route {
-            Route { partition: self.partition, timestamp: self.timestamp }
+        fn partition(&self) -> Option<i32> {
+            self.partition
         }
 
-        fn headers(&self) -> &Headers {
-            &self.headers
+        fn timestamp(&self) -> Option<i64> {
+            self.timestamp
+        }
+
+        fn headers(&self) -> Option<&Headers> {
+            (!self.headers.is_empty()).then_some(&self.headers)
+        }
+
+        fn is_plain(&self) -> bool {
+            self.headers.is_empty() && self.timestamp.is_none()
+        }
+
+        fn in_place(&self) -> Option<[Option<&[u8]>; 2]> {
+            Some([self.key.as_deref(), self.value.as_deref()])
         }
 
         fn encode_parts<'s>(&'s self, _: &mut Scratch) -> Result<[Piece<'s>; 2], Stop> {
@@ -200,12 +238,24 @@ pub(crate) mod sealed {
             (**self).topic_text()
         }
 
-        fn route(&self) -> Route {
-            (**self).route()
+        fn partition(&self) -> Option<i32> {
+            (**self).partition()
         }
 
-        fn headers(&self) -> &Headers {
+        fn timestamp(&self) -> Option<i64> {
+            (**self).timestamp()
+        }
+
+        fn headers(&self) -> Option<&Headers> {
             (**self).headers()
+        }
+
+        fn is_plain(&self) -> bool {
+            (**self).is_plain()
+        }
+
+        fn in_place(&self) -> Option<[Option<&[u8]>; 2]> {
+            (**self).in_place()
         }
 
         fn encode_parts<'s>(&'s self, scratch: &mut Scratch) -> Result<[Piece<'s>; 2], Stop> {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use kafka_serde::Serializer;
 
+use crate::producer::Handle;
 use crate::record::Record;
 
 /// A topic and the types of its records: a name, a serde for keys and a serde for values. Cheap to clone.
@@ -82,20 +83,40 @@ impl<K, V> fmt::Debug for Topic<K, V> {
 }
 
 /// A topic's name with its hash, so that finding a topic's handle hashes nothing for each record.
-#[derive(Clone, Debug)]
 pub struct TopicName {
     text: Arc<str>,
     hash: u64,
+    /// The handle by which the first producer knows this topic, and that producer's number. Most topics meet one
+    /// producer only, which then looks nothing up. Weak, so that a topic keeps no producer alive.
+    handle: OnceLock<(u64, Weak<Handle>)>,
 }
 
 impl TopicName {
     pub(crate) fn new(text: Arc<str>) -> Self {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&text);
-        Self { text, hash }
+        Self { text, hash, handle: OnceLock::new() }
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The handle, if this producer was the first.
+    #[inline]
+    pub(crate) fn handle(&self, producer: u64) -> Option<Arc<Handle>> {
+        let (first, handle) = self.handle.get()?;
+        if *first == producer { handle.upgrade() } else { None }
+    }
+
+    /// Remembers the handle of the first producer.
+    pub(crate) fn remember(&self, producer: u64, handle: &Arc<Handle>) {
+        let _ = self.handle.set((producer, Arc::downgrade(handle)));
+    }
+}
+
+impl Clone for TopicName {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), hash: self.hash, handle: OnceLock::new() }
     }
 }
 

@@ -124,9 +124,8 @@ impl Account {
     }
 
     /// Waits until that many are handled.
-    #[track_caller]
-    pub(crate) fn reaches(&self, count: usize) -> impl Future<Output = ()> {
-        eventually(&format!("{count} records are handled"), SOON, async move || self.len() >= count)
+    pub(crate) async fn reaches(&self, count: usize) {
+        eventually(&format!("{count} records are handled"), SOON, async || self.len() >= count).await;
     }
 }
 
@@ -154,7 +153,7 @@ impl Door {
         self.open_to(i64::MAX);
     }
 
-    pub(crate) fn pass(&self, number: i64) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn pass(&self, number: i64) -> impl Future<Output = ()> + Send + use<> {
         let mut door = self.0.subscribe();
         async move {
             // The door may go with its test: then nobody waits for an answer.
@@ -187,8 +186,7 @@ pub(crate) fn committed(group: &str, topic: &Lines) -> BTreeMap<i32, i64> {
 }
 
 /// Waits until the group has committed exactly this on the shared broker.
-#[track_caller]
-pub(crate) fn commits(group: &str, topic: &Lines, expected: &[(i32, i64)]) -> impl Future<Output = ()> {
+pub(crate) async fn commits(group: &str, topic: &Lines, expected: &[(i32, i64)]) {
     let expected: BTreeMap<i32, i64> = expected.iter().copied().collect();
-    eventually(&format!("{expected:?} is committed"), SOON, async move || committed(group, topic) == expected)
+    eventually(&format!("{expected:?} is committed"), SOON, async || committed(group, topic) == expected).await;
 }

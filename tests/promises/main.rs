@@ -8,3 +8,5 @@ mod finished_is_committed;
 mod given;
 mod group;
 mod harness;
+mod java_partition;
+mod saturation;

@@ -13,6 +13,7 @@ use super::callbacks::{Callback, Job, panic_text};
 use super::core::{Permit, Refusal, Settled};
 use super::handles::Handle;
 use super::outcome::SendError;
+use super::slot::SlotRef;
 use super::token::Token;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::headers::{Header, Headers};
@@ -26,7 +27,7 @@ use crate::record::sealed::{Encoding, Scratch, Sendable};
 /// What came of one try.
 pub(super) enum Attempt {
     /// Handed over; the result will be in this slot.
-    Placed(u32),
+    Placed(SlotRef),
     /// No room for a record of so many bytes.
     Full(usize),
     /// A schema is missing.
@@ -50,20 +51,13 @@ impl Shared {
         permit: &mut Option<Permit>,
         callback: &mut Option<Callback>,
     ) -> Attempt {
-        let mut scratch = SCRATCH.take();
-        scratch.reset();
-        let attempt = match record.encode(&mut scratch) {
-            Ok(encoding) => {
-                let find = |handle: &Arc<Handle>| self.place(handle, record, encoding, permit, callback);
-                match record.with_topic(|name| self.handles.with(name, find)) {
-                    Ok(attempt) => attempt,
-                    Err(error) => Attempt::Failed(refused(record, encoding, self.native(error))),
-                }
-            }
-            Err(stop) => self.stopped(record, stop),
+        let found = match self.as_it_stands(record) {
+            Some([key, value]) => record.with_topic(|name| {
+                self.handles.with(name, |handle| self.submit_plain(handle, record, key, value, permit, callback))
+            }),
+            None => self.encoded(record, permit, callback),
         };
-        SCRATCH.set(scratch);
-        attempt
+        found.unwrap_or_else(|error| self.no_topic(record, error))
     }
 
     /// As [`attempt`](Self::attempt), with the handle and the buffer that a single owner keeps.
@@ -75,11 +69,39 @@ impl Shared {
         record: &R,
         permit: &mut Option<Permit>,
     ) -> Attempt {
+        if let Some([key, value]) = self.as_it_stands(record) {
+            return self.submit_plain(handle, record, key, value, permit, &mut None);
+        }
         scratch.reset();
         match record.encode(scratch) {
             Ok(encoding) => self.place(handle, record, encoding, permit, &mut None),
             Err(stop) => self.stopped(record, stop),
         }
+    }
+
+    /// Key and value of a record that needs no encoding, no partitioner and no headers.
+    #[inline]
+    fn as_it_stands<'r, R: Sendable>(&self, record: &'r R) -> Option<[Option<&'r [u8]>; 2]> {
+        if self.simple && record.is_plain() { record.in_place() } else { None }
+    }
+
+    fn encoded<R: Sendable>(
+        &self,
+        record: &R,
+        permit: &mut Option<Permit>,
+        callback: &mut Option<Callback>,
+    ) -> Result<Attempt, NativeError> {
+        let mut scratch = SCRATCH.take();
+        scratch.reset();
+        let attempt = match record.encode(&mut scratch) {
+            Ok(encoding) => {
+                let place = |handle: &Arc<Handle>| self.place(handle, record, encoding, permit, callback);
+                record.with_topic(|name| self.handles.with(name, place))
+            }
+            Err(stop) => Ok(self.stopped(record, stop)),
+        };
+        SCRATCH.set(scratch);
+        attempt
     }
 
     #[cold]
@@ -93,7 +115,13 @@ impl Shared {
         }
     }
 
-    #[inline]
+    #[cold]
+    fn no_topic<R: Sendable>(&self, record: &R, error: NativeError) -> Attempt {
+        let error = self.native(error).with_topic(record.topic_text());
+        Attempt::Failed(SendError::new(error, false, None))
+    }
+
+    /// Chooses the partition, asks the interceptors, and submits.
     fn place<R: Sendable>(
         &self,
         handle: &Arc<Handle>,
@@ -102,8 +130,7 @@ impl Shared {
         permit: &mut Option<Permit>,
         callback: &mut Option<Callback>,
     ) -> Attempt {
-        let route = record.route();
-        let mut partition = route.partition;
+        let mut partition = record.partition();
         if partition.is_none()
             && let Some(partitioner) = &self.partitioner
         {
@@ -113,57 +140,93 @@ impl Shared {
                 Err(error) => return Attempt::Failed(refused(record, encoding, error)),
             }
         }
+        if self.interceptors.is_empty() && record.is_plain() && encoding.added.is_empty() {
+            return self.submit(record, encoding, permit, callback, |token| {
+                let (key, value) = (encoding.key, encoding.value);
+                (0, handle.topic.produce(NativeOutgoing { partition, key, value, token }))
+            });
+        }
+        self.submit(record, encoding, permit, callback, |token| {
+            let headers = self.headers(record, encoding, partition);
+            self.count_headers(&headers);
+            let list = headers.iter().map(|header: Header<'_>| (header.name_bytes(), header.value()));
+            let outgoing = NativeOutgoing { partition, key: encoding.key, value: encoding.value, token };
+            (headers.bytes(), handle.topic.produce_with(outgoing, record.timestamp(), list))
+        })
+    }
+
+    #[inline]
+    fn submit_plain<R: Sendable>(
+        &self,
+        handle: &Handle,
+        record: &R,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        permit: &mut Option<Permit>,
+        callback: &mut Option<Callback>,
+    ) -> Attempt {
+        static NONE: Headers = Headers::none();
+        let (partition, encoding) = (record.partition(), Encoding { key, value, added: &NONE });
+        self.submit(record, encoding, permit, callback, |token| {
+            (0, handle.topic.produce(NativeOutgoing { partition, key, value, token }))
+        })
+    }
+
+    /// Takes a permit and a slot, and calls `produce` with the token; it says how many bytes of headers there were.
+    #[inline]
+    fn submit<R: Sendable>(
+        &self,
+        record: &R,
+        encoding: Encoding<'_>,
+        permit: &mut Option<Permit>,
+        callback: &mut Option<Callback>,
+        produce: impl FnOnce(usize) -> (usize, Result<(), NativeError>),
+    ) -> Attempt {
         let bytes = encoding.bytes();
-        let (slot, epoch) = match permit.take() {
-            Some(permit) => self.core.start(permit, bytes),
-            None => match self.core.take(bytes) {
-                Ok(taken) => taken,
-                Err(Refusal::Full) => return Attempt::Full(bytes),
-                Err(Refusal::Closed) => return Attempt::Failed(refused(record, encoding, closed())),
-            },
+        let taken = match permit.take() {
+            Some(permit) => Ok(self.core.start(permit, bytes)),
+            None => self.core.take(bytes),
+        };
+        let (slot, token) = match taken {
+            Ok(taken) => taken,
+            Err(Refusal::Full) => return Attempt::Full(bytes),
+            Err(Refusal::Closed) => return Attempt::Failed(refused(record, encoding, closed())),
         };
         if let Some(callback) = callback.take() {
-            self.core.slot(slot).expect(callback);
+            slot.slot().expect(callback);
         }
-        let outgoing = NativeOutgoing {
-            partition,
-            key: encoding.key,
-            value: encoding.value,
-            token: Token::Slot(slot).encode(epoch),
-        };
-        let mut header_bytes = 0;
-        let plain = self.interceptors.is_empty()
-            && route.timestamp.is_none()
-            && record.headers().is_empty()
-            && encoding.added.is_empty();
-        let produced = match plain {
-            true => handle.topic.produce(outgoing),
-            false => {
-                let headers = self.headers(record, encoding, partition);
-                header_bytes = headers.bytes();
-                self.count_headers(&headers);
-                let list = headers.iter().map(|header: Header<'_>| (header.name_bytes(), header.value()));
-                handle.topic.produce_with(outgoing, route.timestamp, list)
-            }
-        };
-        match produced {
-            Ok(()) => Attempt::Placed(slot),
-            Err(error) => {
-                *callback = self.core.slot(slot).clear();
+        match produce(token) {
+            (_, Ok(())) => Attempt::Placed(slot),
+            (header_bytes, Err(error)) => {
+                *callback = slot.slot().clear();
                 let bytes = self.core.capped(bytes) + header_bytes;
-                let mut settled = Settled { records: 1, bytes, slots: vec![slot], ..Settled::default() };
-                settled.totals[epoch].failed = 1;
-                self.core.settle(&mut settled);
-                let error = refused(record, encoding, self.native(error));
-                self.tell_refusal(record, encoding, &error);
-                Attempt::Failed(error)
+                Attempt::Failed(self.unsubmitted(record, encoding, token, bytes, error))
             }
         }
     }
 
+    /// Gives back what a record held that librdkafka did not take.
+    #[cold]
+    fn unsubmitted<R: Sendable>(
+        &self,
+        record: &R,
+        encoding: Encoding<'_>,
+        token: usize,
+        bytes: usize,
+        error: NativeError,
+    ) -> SendError {
+        let (_, epoch) = Token::decode(token);
+        let mut settled = Settled { records: 1, bytes, ..Settled::default() };
+        settled.totals[epoch].failed = 1;
+        self.core.settle(&mut settled);
+        let error = refused(record, encoding, self.native(error));
+        self.tell_refusal(record, encoding, &error);
+        error
+    }
+
     /// The record's headers, those of its serdes, and what interceptors make of them.
     pub(super) fn headers<R: Sendable>(&self, record: &R, encoding: Encoding<'_>, partition: Option<i32>) -> Headers {
-        let mut headers = record.headers().clone();
+        let mut headers = record.headers().cloned().unwrap_or_default();
         headers.extend(encoding.added);
         for interceptor in &self.interceptors {
             let mut outgoing = Outgoing {
@@ -191,7 +254,7 @@ impl Shared {
             self.runners.push(&mut vec![Job::Acknowledged(Acknowledgement {
                 topic: record.topic_text().to_owned(),
                 key: encoding.key.map(Vec::from),
-                headers: record.headers().clone(),
+                headers: record.headers().cloned().unwrap_or_default(),
                 outcome: Err(error.clone()),
             })]);
         }
@@ -217,7 +280,7 @@ pub(super) fn choose<R: Sendable>(
         topic: record.topic_text(),
         key: encoding.key,
         value: encoding.value,
-        headers: record.headers(),
+        headers: record.headers().unwrap_or(encoding.added),
         partitions,
     };
     match catch_unwind(AssertUnwindSafe(|| partitioner.partition(&unassigned))) {
@@ -239,12 +302,11 @@ pub(super) fn choose<R: Sendable>(
 pub(super) fn refused<R: Sendable>(record: &R, encoding: Encoding<'_>, error: Error) -> SendError {
     let (key, value) = (encoding.key.map(Vec::from), encoding.value.map(Vec::from));
     let mut raw = RawRecord::new(record.topic_text(), key, value);
-    let route = record.route();
-    raw.partition = route.partition;
-    raw.timestamp = route.timestamp;
-    raw.headers = record.headers().clone();
+    raw.partition = record.partition();
+    raw.timestamp = record.timestamp();
+    raw.headers = record.headers().cloned().unwrap_or_default();
     raw.headers.extend(encoding.added);
-    let error = error.with_topic(record.topic_text()).with_partition(route.partition);
+    let error = error.with_topic(record.topic_text()).with_partition(record.partition());
     SendError::new(error, false, Some(raw))
 }
 

@@ -212,6 +212,7 @@ impl ProducerBuilder {
             client,
             runners,
             control,
+            simple: self.partitioner.is_none() && self.interceptors.is_empty(),
             partitioner: self.partitioner,
             interceptors: self.interceptors,
             #[cfg(feature = "embedded")]

@@ -19,13 +19,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::batch::Batches;
-use super::slot::{Slot, Slots};
+use super::token::Token;
+use super::slot::{Chunk, Ring, SlotRef};
 
 /// The state that producers, deliveries and the event thread share.
 pub(crate) struct Core {
     limits: Limits,
     state: Mutex<State>,
-    slots: Slots,
     pub(super) batches: Batches,
     /// Told whenever no record of an epoch is in flight any more.
     idle: Notify,
@@ -42,7 +42,7 @@ struct State {
     free_records: usize,
     /// Signed: headers are counted after the permit was taken, and may overdraw it for a moment.
     free_bytes: i64,
-    free_slots: Vec<u32>,
+    ring: Ring,
     line: VecDeque<Arc<Waiter>>,
     closed: bool,
     /// Flushes wait for the records of an epoch, so that they do not wait for what is sent after them.
@@ -122,8 +122,6 @@ pub(super) struct Settled {
     pub(super) bytes: usize,
     /// By epoch.
     pub(super) totals: [Totals; 2],
-    /// Slots that nobody will read.
-    pub(super) slots: Vec<u32>,
 }
 
 impl Core {
@@ -131,7 +129,7 @@ impl Core {
         let state = State {
             free_records: limits.records,
             free_bytes: i64::try_from(limits.bytes).unwrap_or(i64::MAX),
-            free_slots: Vec::new(),
+            ring: Ring::new(),
             line: VecDeque::new(),
             closed: false,
             epoch: 0,
@@ -141,19 +139,18 @@ impl Core {
         Self {
             limits,
             state: Mutex::new(state),
-            slots: Slots::new(),
             batches: Batches::default(),
             idle: Notify::new(),
         }
     }
 
-    /// Takes a permit for one record and a slot for its result, if there is room and nobody waits in line.
+    /// Takes a permit for one record and a slot for its result, with the token that leads to it, if there is room and nobody waits in line.
     #[inline]
-    pub(super) fn take(&self, bytes: usize) -> Result<(u32, usize), Refusal> {
+    pub(super) fn take(&self, bytes: usize) -> Result<(SlotRef, usize), Refusal> {
         let bytes = self.capped(bytes);
         let mut state = self.state.lock();
         state.take(1, bytes)?;
-        Ok(state.start(&self.slots))
+        Ok(state.start())
     }
 
     /// Takes a permit for many records, without slots.
@@ -205,11 +202,11 @@ impl Core {
     }
 
     /// Turns a permit into a record in flight; its size may have changed since (`bytes`).
-    pub(super) fn start(&self, permit: Permit, bytes: usize) -> (u32, usize) {
+    pub(super) fn start(&self, permit: Permit, bytes: usize) -> (SlotRef, usize) {
         let mut state = self.state.lock();
         state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
         permit.used();
-        state.start(&self.slots)
+        state.start()
     }
 
     /// Turns a permit into `records` records in flight, without slots; their number and size may have changed.
@@ -228,26 +225,19 @@ impl Core {
         self.state.lock().free_bytes -= bytes as i64;
     }
 
-    #[inline]
-    pub(super) fn slot(&self, index: u32) -> &Slot {
-        self.slots.get(index)
-    }
-
-    /// Gives back the slot of a result that was read.
-    #[inline]
-    pub(super) fn free_slot(&self, index: u32) {
-        self.state.lock().free_slots.push(index);
+    /// Brings the event thread's list of chunks up to date.
+    pub(super) fn chunks(&self, copy: &mut Vec<Arc<Chunk>>) {
+        self.state.lock().ring.copy_to(copy);
     }
 
     /// Accounts for an event's reports: permits go to those who wait in line, flushes learn that they are done.
     pub(super) fn settle(&self, settled: &mut Settled) {
-        if settled.records == 0 && settled.slots.is_empty() {
+        if settled.records == 0 {
             return;
         }
         let mut state = self.state.lock();
         state.free_records = (state.free_records + settled.records).min(self.limits.records);
         state.free_bytes += settled.bytes as i64;
-        state.free_slots.append(&mut settled.slots);
         let mut idle = false;
         for (epoch, ended) in settled.totals.iter().enumerate() {
             let count = ended.count() as usize;
@@ -257,7 +247,7 @@ impl Core {
         }
         let granted = state.grant();
         drop(state);
-        *settled = Settled { slots: std::mem::take(&mut settled.slots), ..Settled::default() };
+        *settled = Settled::default();
         if idle {
             self.idle.notify_waiters();
         }
@@ -370,16 +360,10 @@ impl State {
     }
 
     #[inline]
-    fn start(&mut self, slots: &Slots) -> (u32, usize) {
-        let slot = match self.free_slots.pop() {
-            Some(slot) => slot,
-            None => {
-                slots.grow(&mut self.free_slots);
-                self.free_slots.pop().unwrap_or_else(|| unreachable!("the slots have just grown"))
-            }
-        };
+    fn start(&mut self) -> (SlotRef, usize) {
         self.in_flight[self.epoch] += 1;
-        (slot, self.epoch)
+        let (slot, number) = self.ring.next();
+        (slot, Token::Slot(number).encode(self.epoch))
     }
 
     /// Serves the line while what is free lasts.

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::core::Core;
 use super::outcome::{Outcome, SendError};
+use super::slot::SlotRef;
 use crate::error::{Error, ErrorKind, Retry};
 
 /// The answer to a record that was accepted; await it, or drop it.
@@ -20,15 +19,14 @@ use crate::error::{Error, ErrorKind, Retry};
 /// Polling and dropping it at any point changes nothing for the record.
 #[must_use = "the record may still fail: await the delivery, or drop it on purpose"]
 pub struct Delivery {
-    core: Arc<Core>,
-    slot: u32,
-    read: bool,
+    /// Until the answer is read.
+    slot: Option<SlotRef>,
 }
 
 impl Delivery {
     #[inline]
-    pub(super) fn new(core: Arc<Core>, slot: u32) -> Self {
-        Self { core, slot, read: false }
+    pub(super) fn new(slot: SlotRef) -> Self {
+        Self { slot: Some(slot) }
     }
 
     /// Waits for the answer, but not longer than `wait`.
@@ -56,11 +54,10 @@ impl Future for Delivery {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        assert!(!self.read, "a delivery was polled after it was ready");
-        let answer = self.core.slot(self.slot).poll(context);
+        let Some(slot) = &self.slot else { panic!("a delivery was polled after it was ready") };
+        let answer = slot.slot().poll(context);
         if answer.is_ready() {
-            self.core.free_slot(self.slot);
-            self.read = true;
+            self.slot = None;
         }
         answer
     }
@@ -68,8 +65,8 @@ impl Future for Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.read && self.core.slot(self.slot).abandon() {
-            self.core.free_slot(self.slot);
+        if let Some(slot) = &self.slot {
+            slot.slot().abandon();
         }
     }
 }

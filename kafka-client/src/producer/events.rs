@@ -12,7 +12,7 @@ use super::batch::{BatchFailure, Progress};
 use super::callbacks::{Job, Runners, Watch};
 use super::core::{Core, Settled};
 use super::outcome::{Delivered, Outcome, SendError};
-use super::slot::Told;
+use super::slot::{CHUNK, Chunk, Told};
 use super::token::Token;
 use crate::error::Error;
 use crate::headers::Headers;
@@ -79,6 +79,8 @@ pub(super) struct Events {
 #[derive(Default)]
 pub(super) struct Local {
     settled: Settled,
+    /// A copy of the list of chunks, brought up to date when a number is not in it.
+    chunks: Vec<Arc<Chunk>>,
     wakers: Vec<Waker>,
     jobs: Vec<Job>,
     batch: Option<OpenBatch>,
@@ -183,15 +185,16 @@ impl Events {
 
 impl Local {
     #[inline]
-    fn slot(&mut self, core: &Core, slot: u32, outcome: Outcome) {
-        match core.slot(slot).complete(outcome) {
-            Told::Reader(waker) => self.wakers.extend(waker),
-            Told::Callback(callback, outcome) => {
-                self.settled.slots.push(slot);
-                self.jobs.push(Job::Callback(callback, outcome));
-            }
+    fn slot(&mut self, core: &Core, number: u32, outcome: Outcome) {
+        let (chunk, at) = (number as usize / CHUNK, number as usize % CHUNK);
+        if chunk >= self.chunks.len() {
+            core.chunks(&mut self.chunks);
+        }
+        match self.chunks[chunk][at].complete(outcome) {
+            Told::Reader(None) => (),
+            Told::Reader(Some(waker)) => self.wakers.push(waker),
+            Told::Callback(callback, outcome) => self.jobs.push(Job::Callback(callback, outcome)),
             Told::Nobody(outcome) => {
-                self.settled.slots.push(slot);
                 if let Err(error) = outcome {
                     self.unheard += 1;
                     self.first_unheard.get_or_insert(error);

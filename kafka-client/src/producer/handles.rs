@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -19,7 +19,7 @@ const COUNT_AGE: Duration = Duration::from_secs(300);
 const COUNT_WAIT: Duration = Duration::from_secs(30);
 
 /// A topic of one producer.
-pub(super) struct Handle {
+pub(crate) struct Handle {
     pub(super) topic: native::Topic,
     client: Arc<Client>,
     /// For custom partitioners; -1: not asked yet.
@@ -30,13 +30,16 @@ pub(super) struct Handle {
 
 /// One handle a topic name; they stay as long as the producer.
 pub(super) struct Handles {
+    /// Unlike that of any other producer of the process.
+    producer: u64,
     client: Arc<Client>,
     map: RwLock<HashMap<TopicName, Arc<Handle>, BuildHasherDefault<CarriedHash>>>,
 }
 
 impl Handles {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, map: RwLock::default() }
+        static PRODUCERS: AtomicU64 = AtomicU64::new(0);
+        Self { producer: PRODUCERS.fetch_add(1, Ordering::Relaxed), client, map: RwLock::default() }
     }
 
     /// Runs `with` on the handle of a topic.
@@ -46,18 +49,20 @@ impl Handles {
         name: &TopicName,
         with: impl FnOnce(&Arc<Handle>) -> T,
     ) -> Result<T, NativeError> {
-        let map = self.map.read();
-        match map.get(name) {
-            Some(handle) => Ok(with(handle)),
-            None => {
-                drop(map);
-                let handle = self.create(name)?;
-                Ok(with(&handle))
-            }
+        match name.handle(self.producer) {
+            Some(handle) => Ok(with(&handle)),
+            None => self.find(name).map(|handle| with(&handle)),
         }
     }
 
     #[cold]
+    fn find(&self, name: &TopicName) -> Result<Arc<Handle>, NativeError> {
+        let known = self.map.read().get(name).cloned();
+        let handle = known.map_or_else(|| self.create(name), Ok)?;
+        name.remember(self.producer, &handle);
+        Ok(handle)
+    }
+
     fn create(&self, name: &TopicName) -> Result<Arc<Handle>, NativeError> {
         let mut map = self.map.write();
         if let Some(handle) = map.get(name) {

@@ -224,7 +224,7 @@ impl<'a> OpenBatch<'a> {
             self.shared.count_headers(&headers);
             let list = headers.iter().map(|header| (header.name_bytes(), header.value()));
             let outgoing = Outgoing { partition, key: encoding.key, value: encoding.value, token: token(0) };
-            if let Err(error) = handle.topic.produce_with(outgoing, records[0].route().timestamp, list) {
+            if let Err(error) = handle.topic.produce_with(outgoing, records[0].timestamp(), list) {
                 refuse(0, error, encoding.key, encoding.value, headers.bytes());
             }
         }
@@ -284,14 +284,14 @@ impl Shared {
     /// Whether the native batch call can carry this record.
     #[inline]
     fn is_plain<R: sealed::Sendable>(&self, record: &R) -> bool {
-        self.interceptors.is_empty() && record.headers().is_empty() && record.route().timestamp.is_none()
+        self.interceptors.is_empty() && record.is_plain()
     }
 
     /// Encodes one record of a batch at the end of the buffer.
     #[inline]
     fn encode<'r, R: Encode>(&self, record: &'r R, scratch: &mut Scratch) -> Result<Encoded<'r>, Unencoded> {
         match record.encode_parts(scratch) {
-            Ok([key, value]) => Ok((record.route().partition, key, value)),
+            Ok([key, value]) => Ok((record.partition(), key, value)),
             Err(stop) => Err(unencoded(record, stop)),
         }
     }
@@ -305,8 +305,8 @@ impl Shared {
         key: Piece<'r>,
         value: Piece<'r>,
     ) -> Result<Encoded<'r>, Unencoded> {
-        let Some(partitioner) = self.partitioner.as_deref().filter(|_| record.route().partition.is_none()) else {
-            return Ok((record.route().partition, key, value));
+        let Some(partitioner) = self.partitioner.as_deref().filter(|_| record.partition().is_none()) else {
+            return Ok((record.partition(), key, value));
         };
         let Some(partitions) = handle.partitions() else {
             return Err(Unencoded::Needs(Portion::Uncounted(handle.clone())));

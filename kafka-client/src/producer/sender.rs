@@ -1,13 +1,16 @@
 //! The shortest way for many records of one topic from one task.
 
 use std::fmt;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
+use futures::future::Either;
 use kafka_serde::Serializer;
 
 use super::attempt::Attempt;
 use super::core::Permit;
 use super::handles::Handle;
+use super::slot::SlotRef;
 use super::{Delivery, MOST_MISSES, OwnedProducer, Producer, SendError, forgetful};
 use crate::error::Error;
 use crate::record::Record;
@@ -65,15 +68,17 @@ impl<K: Serializer, V: Serializer> Sender<K, V> {
     /// As [`Producer::enqueue`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the place in line; the record is not sent.
+    /// As [`Producer::enqueue`].
     #[inline]
-    pub async fn enqueue(&mut self, record: Record<'_, K, V>) -> Result<Delivery, SendError> {
-        let slot = match self.attempt(&record, &mut None) {
-            Attempt::Placed(slot) => slot,
-            Attempt::Failed(error) => return Err(error),
-            need => self.enqueue_slowly(record, need).await?,
-        };
-        Ok(Delivery::new(self.producer.shared.core.clone(), slot))
+    pub fn enqueue<'s>(
+        &'s mut self,
+        record: Record<'s, K, V>,
+    ) -> impl Future<Output = Result<Delivery, SendError>> + use<'s, K, V> {
+        match self.attempt(&record, &mut None) {
+            Attempt::Placed(slot) => Either::Left(ready(Ok(Delivery::new(slot)))),
+            Attempt::Failed(error) => Either::Left(ready(Err(error))),
+            need => Either::Right(Box::pin(async move { self.enqueue_slowly(record, need).await.map(Delivery::new) })),
+        }
     }
 
     #[inline]
@@ -86,7 +91,7 @@ impl<K: Serializer, V: Serializer> Sender<K, V> {
         shared.attempt(record, permit, &mut None)
     }
 
-    async fn enqueue_slowly(&mut self, record: Record<'_, K, V>, mut need: Attempt) -> Result<u32, SendError> {
+    async fn enqueue_slowly(&mut self, record: Record<'_, K, V>, mut need: Attempt) -> Result<SlotRef, SendError> {
         let mut permit = None;
         for _ in 0..MOST_MISSES {
             let met = self.producer.shared.meet(need, &mut permit).await;

@@ -1,7 +1,7 @@
 //! Slots: where the result of a record waits for whoever sent it.
 
 use std::mem;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -9,13 +9,15 @@ use parking_lot::Mutex;
 use super::callbacks::Callback;
 use super::outcome::{Delivered, Outcome, SendError};
 
-/// The state of one record in flight, 32 bytes, reused for the next record. No box, no channel.
+/// The state of one record in flight, 32 bytes, reused for other records. No box, no channel.
 pub(super) struct Slot {
     state: Mutex<State>,
 }
 
 enum State {
-    /// Not in use, or nobody has asked yet.
+    /// Nobody's.
+    Free,
+    /// In flight, and nobody has asked yet.
     Pending,
     /// Somebody waits.
     Waiting(Waker),
@@ -39,14 +41,25 @@ pub(super) enum Told {
 }
 
 impl Slot {
-    /// Prepares a fresh slot for a callback, before the record is handed over.
+    /// Takes the slot for a record; `false` where an older result still waits in it.
+    #[inline]
+    fn claim(&self) -> bool {
+        let mut state = self.state.lock();
+        let free = matches!(*state, State::Free);
+        if free {
+            mem::forget(mem::replace(&mut *state, State::Pending));
+        }
+        free
+    }
+
+    /// Prepares a claimed slot for a callback, before the record is handed over.
     pub(super) fn expect(&self, callback: Callback) {
         *self.state.lock() = State::Callback(callback);
     }
 
-    /// Empties the slot of a record that was not taken, and gives the callback back.
+    /// Frees the slot of a record that was not taken, and gives the callback back.
     pub(super) fn clear(&self) -> Option<Callback> {
-        match mem::replace(&mut *self.state.lock(), State::Pending) {
+        match mem::replace(&mut *self.state.lock(), State::Free) {
             State::Callback(callback) => Some(callback),
             _ => None,
         }
@@ -55,29 +68,25 @@ impl Slot {
     /// Stores a result.
     #[inline]
     pub(super) fn complete(&self, outcome: Outcome) -> Told {
-        let mut state = self.state.lock();
-        match &*state {
-            State::Abandoned => {
-                *state = State::Pending;
-                Told::Nobody(outcome)
-            }
-            State::Callback(_) => match mem::replace(&mut *state, State::Pending) {
-                State::Callback(callback) => Told::Callback(callback, outcome),
-                _ => unreachable!("matched just now, under the lock"),
+        let result = match &outcome {
+            Ok(delivered) => State::Delivered {
+                partition: delivered.partition(),
+                offset: delivered.offset(),
+                timestamp: delivered.timestamp_ms(),
             },
-            _ => {
-                let result = match outcome {
-                    Ok(delivered) => State::Delivered {
-                        partition: delivered.partition(),
-                        offset: delivered.offset(),
-                        timestamp: delivered.timestamp_ms(),
-                    },
-                    Err(error) => State::Failed(error),
-                };
-                match mem::replace(&mut *state, result) {
-                    State::Waiting(waker) => Told::Reader(Some(waker)),
-                    _ => Told::Reader(None),
-                }
+            Err(error) => State::Failed(error.clone()),
+        };
+        let mut state = self.state.lock();
+        match mem::replace(&mut *state, result) {
+            State::Pending => Told::Reader(None),
+            State::Waiting(waker) => Told::Reader(Some(waker)),
+            State::Callback(callback) => {
+                *state = State::Free;
+                Told::Callback(callback, outcome)
+            }
+            State::Abandoned | State::Free | State::Delivered { .. } | State::Failed(_) => {
+                *state = State::Free;
+                Told::Nobody(outcome)
             }
         }
     }
@@ -86,69 +95,120 @@ impl Slot {
     #[inline]
     pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<Outcome> {
         let mut state = self.state.lock();
-        match &*state {
+        match mem::replace(&mut *state, State::Free) {
             State::Delivered { partition, offset, timestamp } => {
-                let delivered = Delivered::new(*partition, *offset, *timestamp);
-                *state = State::Pending;
-                Poll::Ready(Ok(delivered))
+                Poll::Ready(Ok(Delivered::new(partition, offset, timestamp)))
             }
-            State::Failed(_) => match mem::replace(&mut *state, State::Pending) {
-                State::Failed(error) => Poll::Ready(Err(error)),
-                _ => unreachable!("matched just now, under the lock"),
-            },
-            State::Waiting(waker) if waker.will_wake(context.waker()) => Poll::Pending,
+            State::Failed(error) => Poll::Ready(Err(error)),
+            State::Waiting(waker) if waker.will_wake(context.waker()) => {
+                mem::forget(mem::replace(&mut *state, State::Waiting(waker)));
+                Poll::Pending
+            }
             _ => {
-                *state = State::Waiting(context.waker().clone());
+                mem::forget(mem::replace(&mut *state, State::Waiting(context.waker().clone())));
                 Poll::Pending
             }
         }
     }
 
-    /// Gives up the result. `true`: it was there already, and the slot is free.
-    pub(super) fn abandon(&self) -> bool {
+    /// Gives up the result, which may be there already.
+    pub(super) fn abandon(&self) {
         let mut state = self.state.lock();
         let there = matches!(*state, State::Delivered { .. } | State::Failed(_));
-        *state = if there { State::Pending } else { State::Abandoned };
-        there
+        *state = if there { State::Free } else { State::Abandoned };
     }
 }
 
-/// All slots of a producer: allocated by the thousand, never moved, found by index without a lock.
-pub(super) struct Slots {
-    chunks: Box<[OnceLock<Box<[Slot]>>]>,
+/// Slots are allocated by the chunk, and never move.
+pub(super) type Chunk = [Slot; CHUNK];
+
+pub(super) const CHUNK: usize = 4096;
+/// How many chunks a producer may have: 16 million results in flight or unread.
+const MOST_CHUNKS: usize = 4096;
+/// How many slots in a row may be taken before there are too few.
+const MOST_TAKEN: usize = 64;
+
+/// A slot that belongs to a record.
+pub(super) struct SlotRef {
+    chunk: Arc<Chunk>,
+    at: usize,
 }
 
-const CHUNK: usize = 4096;
-const CHUNKS: usize = 4096;
-
-impl Slots {
-    pub(super) fn new() -> Self {
-        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect() }
-    }
-
+impl SlotRef {
     #[inline]
-    pub(super) fn get(&self, index: u32) -> &Slot {
-        let (chunk, slot) = (index as usize / CHUNK, index as usize % CHUNK);
-        match self.chunks.get(chunk).and_then(OnceLock::get).and_then(|slots| slots.get(slot)) {
-            Some(slot) => slot,
-            None => unreachable!("an index comes from `grow`, which has made its slot"),
-        }
+    pub(super) fn slot(&self) -> &Slot {
+        &self.chunk[self.at % CHUNK]
+    }
+}
+
+/// All slots, handed out in a circle: results are read about in the order in which records were sent, so the next slot
+/// is nearly always free, and there is no list of free ones to keep.
+pub(super) struct Ring {
+    chunks: Vec<Arc<Chunk>>,
+    current: Arc<Chunk>,
+    index: usize,
+    at: usize,
+}
+
+impl Ring {
+    pub(super) fn new() -> Self {
+        let first = chunk();
+        Self { chunks: vec![first.clone()], current: first, index: 0, at: 0 }
     }
 
-    /// Makes the next chunk, and lists its indices. Called under the lock of the free list.
+    /// The next slot, and its number.
     ///
     /// # Panics
-    /// When the application holds on to more than 16 million results that it never looks at.
-    pub(super) fn grow(&self, free: &mut Vec<u32>) {
-        let Some(chunk) = self.chunks.iter().position(|chunk| chunk.get().is_none()) else {
-            panic!("more than {} unread deliveries are alive; drop or await them", CHUNK * CHUNKS);
-        };
-        let slots = (0..CHUNK).map(|_| Slot { state: Mutex::new(State::Pending) }).collect();
-        if self.chunks[chunk].set(slots).is_err() {
-            unreachable!("chunks are made one at a time, under the lock");
+    /// When the application holds more than 16 million results that it never looks at.
+    #[inline]
+    pub(super) fn next(&mut self) -> (SlotRef, u32) {
+        let mut taken = 0;
+        loop {
+            if self.at == CHUNK {
+                self.turn();
+            }
+            let at = self.at;
+            self.at += 1;
+            if self.current[at % CHUNK].claim() {
+                return (SlotRef { chunk: self.current.clone(), at }, (self.index * CHUNK + at) as u32);
+            }
+            taken += 1;
+            if taken >= MOST_TAKEN {
+                self.grow();
+                taken = 0;
+            }
         }
-        // Reversed, so that the lowest index is handed out first.
-        free.extend((chunk * CHUNK..(chunk + 1) * CHUNK).rev().map(|index| index as u32));
+    }
+
+    /// Goes on with the next chunk.
+    #[cold]
+    fn turn(&mut self) {
+        self.index = (self.index + 1) % self.chunks.len();
+        self.current = self.chunks[self.index].clone();
+        self.at = 0;
+    }
+
+    /// Goes on with a new chunk.
+    #[cold]
+    fn grow(&mut self) {
+        assert!(self.chunks.len() < MOST_CHUNKS, "more than {} unread deliveries", CHUNK * MOST_CHUNKS);
+        self.index = self.chunks.len();
+        self.current = chunk();
+        self.chunks.push(self.current.clone());
+        self.at = 0;
+    }
+
+    /// Brings a copy of the list of chunks up to date.
+    pub(super) fn copy_to(&self, copy: &mut Vec<Arc<Chunk>>) {
+        copy.extend_from_slice(&self.chunks[copy.len()..]);
+    }
+}
+
+fn chunk() -> Arc<Chunk> {
+    let slots: Vec<Slot> = (0..CHUNK).map(|_| Slot { state: Mutex::new(State::Free) }).collect();
+    match <Box<Chunk>>::try_from(slots) {
+        Ok(slots) => Arc::from(slots),
+        Err(_) => unreachable!("there are as many slots as the chunk has"),
     }
 }
 
@@ -159,5 +219,26 @@ mod tests {
     #[test]
     fn a_slot_takes_32_bytes() {
         assert_eq!(size_of::<Slot>(), 32);
+    }
+
+    #[test]
+    fn slots_are_used_again_and_unread_results_are_passed_over() {
+        let mut ring = Ring::new();
+        let kept = ring.next();
+        for _ in 0..3 * CHUNK {
+            let (slot, number) = ring.next();
+            assert_ne!(number, kept.1);
+            slot.slot().clear();
+        }
+        assert_eq!(ring.chunks.len(), 1);
+        let all: Vec<_> = (0..2 * CHUNK).map(|_| ring.next()).collect();
+        let mut numbers: Vec<u32> = all.iter().map(|(_, number)| *number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 2 * CHUNK);
+        let mut copy = Vec::new();
+        ring.copy_to(&mut copy);
+        let (slot, number) = &all[CHUNK + 7];
+        assert!(std::ptr::eq(slot.slot(), &copy[*number as usize / CHUNK][*number as usize % CHUNK]));
     }
 }

@@ -121,7 +121,14 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> BTreeMap<i32, i64
     for partition in partitions(bootstrap, topic) {
         asked.add_partition(topic, partition);
     }
-    let answered = consumer.committed_offsets(asked, PATIENCE);
+    // A broker that has just become the group's coordinator, the first time above all, says first that it is not.
+    let mut answered = consumer.committed_offsets(asked.clone(), PATIENCE);
+    eventually_blocking(&format!("committed offsets of {group}"), PATIENCE, || {
+        answered.is_ok() || {
+            answered = consumer.committed_offsets(asked.clone(), ONE_TRY);
+            answered.is_ok()
+        }
+    });
     let answered = answered.unwrap_or_else(|e| panic!("no committed offsets of {group} for {topic}: {e}"));
     let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
         Offset::Offset(offset) => Some((element.partition(), offset)),
