@@ -171,7 +171,7 @@ impl Producer {
         &self,
         record: R,
     ) -> impl Future<Output = Result<Delivery, SendError>> + use<'_, R> {
-        match self.shared().attempt(&record, &mut None, &mut None) {
+        match self.shared().first_attempt(&record, &mut None) {
             Attempt::Placed(slot) => Either::Left(ready(Ok(Delivery::new(slot)))),
             Attempt::Failed(error) => Either::Left(ready(Err(error))),
             need => Either::Right(Box::pin(async move {
@@ -186,7 +186,7 @@ impl Producer {
     /// Gives the record back: [`ErrorKind::Full`] where there is no room, or where something has to be fetched first
     /// (a schema, the partition count); and as [`enqueue`](Self::enqueue).
     pub fn try_enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, TrySendError<R>> {
-        match self.shared().attempt(&record, &mut None, &mut None) {
+        match self.shared().first_attempt(&record, &mut None) {
             Attempt::Placed(slot) => Ok(Delivery::new(slot)),
             Attempt::Full(_) => Err(TrySendError::new(full(), record)),
             Attempt::Miss(_) | Attempt::Uncounted(_) => {
@@ -213,7 +213,7 @@ impl Producer {
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> impl Future<Output = Result<(), SendError>> {
         let mut callback: Option<Callback> = Some(Box::new(callback));
-        match self.shared().attempt(&record, &mut None, &mut callback) {
+        match self.shared().first_attempt(&record, &mut callback) {
             Attempt::Placed(_) => Either::Left(ready(Ok(()))),
             Attempt::Failed(error) => Either::Left(ready(Err(error))),
             need => Either::Right(Box::pin(async move {

@@ -88,7 +88,7 @@ fn kinds(lines: &Lines) -> Vec<RawRecord> {
     let long: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
     let mut routed = record(Some(b"routed"), Some(b"explicit"));
     routed.partition = Some(2);
-    routed.timestamp = Some(1_234_567_890_123);
+    routed.timestamp = Some(given::yesterday());
     let mut with_headers = record(Some(b"with headers"), Some(b"v"));
     with_headers.headers = headers();
     vec![

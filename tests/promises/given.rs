@@ -1,5 +1,8 @@
 //! What most promises about producing start with.
 
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use kafka_client::{Kafka, Producer, ProducerBuilder, RawRecord, Topic, Utf8};
 use tests::harness::oracle::{self, Isolation, Stored};
 use tests::harness::{Cluster, unique};
@@ -33,6 +36,12 @@ pub(crate) fn built(builder: ProducerBuilder) -> Producer {
 /// A record of text.
 pub(crate) fn raw(topic: &Lines, key: impl ToString, value: impl ToString) -> RawRecord {
     RawRecord::new(topic.name(), Some(key.to_string().into_bytes()), Some(value.to_string().into_bytes()))
+}
+
+/// A timestamp that is not now, in milliseconds; not so old that Kafka would delete the record for its age.
+pub(crate) fn yesterday() -> i64 {
+    static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+    NOW.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64) - 24 * 60 * 60 * 1000
 }
 
 /// The log of a topic on the shared broker, partition by partition.

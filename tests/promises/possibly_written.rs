@@ -82,7 +82,7 @@ fn records(lines: &Lines) -> Vec<RawRecord> {
     let record = |n: usize| {
         let mut record = given::raw(lines, n % 7, format!("value {n}"));
         record.partition = Some(0);
-        record.timestamp = Some(1_700_000_000_000 + n as i64);
+        record.timestamp = Some(given::yesterday() + n as i64);
         record.headers.push("number", n.to_string());
         record.headers.push_null("null");
         record
@@ -180,10 +180,11 @@ async fn a_record_that_the_broker_refuses_was_not_written() {
     let limited = kafka_client::TopicSpec::new(lines.name().to_owned() + "-small", 1).config("max.message.bytes", "2000");
     given::kafka().ensure_topics(&[limited.clone()]).await.unwrap();
     let small = kafka_client::Topic::new(limited.name(), kafka_client::Utf8, kafka_client::Utf8);
-    let producer = built(given::kafka().producer());
+    // How long a topic that nobody knows may take to become known.
+    let producer = built(given::kafka().producer().set("topic.metadata.propagation.max.ms", "500"));
     let mut too_large = given::raw(&small, "k", "v".repeat(5_000));
     too_large.partition = Some(0);
-    too_large.timestamp = Some(1_700_000_000_000);
+    too_large.timestamp = Some(given::yesterday());
     let error = producer.send(&too_large).await.unwrap_err();
     assert_eq!((error.error().kind(), error.error().retry()), (ErrorKind::TooLarge, Retry::Permanent));
     assert_eq!((error.maybe_written(), error.record()), (false, Some(&too_large)));

@@ -170,6 +170,7 @@ impl<'a> MessageRef<'a> {
         Self { ptr, owner: PhantomData }
     }
 
+    #[inline]
     fn fields(self) -> &'a sys::rd_kafka_message_t {
         // SAFETY: alive for `'a`, and its public fields do not change while the application holds it.
         unsafe { self.ptr.as_ref() }
@@ -203,6 +204,7 @@ impl<'a> MessageRef<'a> {
     }
 
     /// Whether the report or record carries an error, without building it.
+    #[inline]
     pub(crate) fn failed(self) -> bool {
         self.fields().err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
     }
@@ -214,10 +216,18 @@ impl<'a> MessageRef<'a> {
         name.to_str().unwrap_or_default()
     }
 
+    /// How many bytes key and payload take.
+    #[inline]
+    pub(crate) fn size(self) -> usize {
+        self.fields().key_len + self.fields().len
+    }
+
+    #[inline]
     pub(crate) fn partition(self) -> i32 {
         self.fields().partition
     }
 
+    #[inline]
     pub(crate) fn offset(self) -> i64 {
         self.fields().offset
     }
@@ -235,6 +245,7 @@ impl<'a> MessageRef<'a> {
     }
 
     /// Milliseconds since the epoch, and whether the broker wrote it.
+    #[inline]
     pub(crate) fn timestamp(self) -> Option<(i64, bool)> {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive.

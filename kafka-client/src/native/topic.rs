@@ -40,8 +40,7 @@ impl Topic {
         let ptr = unsafe { sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), ptr::null_mut()) };
         match NonNull::new(ptr) {
             Some(ptr) => Ok(Self { ptr, client: client.clone() }),
-            // SAFETY: reads this thread's last error.
-            None => Err(NativeError::from_raw(unsafe { sys::rd_kafka_last_error() })),
+            None => Err(Self::last_error()),
         }
     }
 
@@ -49,9 +48,9 @@ impl Topic {
         self.ptr.as_ptr()
     }
 
-    /// Hands one record over.
+    /// Hands one record over; `false`: see [`last_error`](Self::last_error).
     #[inline]
-    pub(crate) fn produce(&self, record: Outgoing<'_>) -> Result<(), NativeError> {
+    pub(crate) fn produce(&self, record: Outgoing<'_>) -> bool {
         let (key, key_len) = parts(record.key);
         let (value, value_len) = parts(record.value);
         // SAFETY: the topic is alive, the slices too, and with `MSG_F_COPY` both are copied before the call returns.
@@ -67,11 +66,14 @@ impl Topic {
                 record.token as *mut c_void,
             )
         };
-        match answer {
-            0 => Ok(()),
-            // SAFETY: reads this thread's last error, which the call above has set.
-            _ => Err(NativeError::from_raw(unsafe { sys::rd_kafka_last_error() })),
-        }
+        answer == 0
+    }
+
+    /// Why the last [`produce`](Self::produce) of this thread was refused.
+    #[cold]
+    pub(crate) fn last_error() -> NativeError {
+        // SAFETY: reads a variable of this thread.
+        NativeError::from_raw(unsafe { sys::rd_kafka_last_error() })
     }
 
     /// Hands over one record with headers or a timestamp (milliseconds since the epoch).

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Retry};
 use crate::headers::{Header, Headers};
 use crate::interceptor::{Acknowledgement, Outgoing};
 use crate::native::NativeError;
+use crate::native::Topic as NativeTopic;
 use crate::native::topic::Outgoing as NativeOutgoing;
 use crate::partitioner::{Partitioner, Unassigned};
 use crate::record::RawRecord;
@@ -51,13 +52,19 @@ impl Shared {
         permit: &mut Option<Permit>,
         callback: &mut Option<Callback>,
     ) -> Attempt {
-        let found = match self.as_it_stands(record) {
-            Some([key, value]) => record.with_topic(|name| {
-                self.handles.with(name, |handle| self.submit_plain(handle, record, key, value, permit, callback))
-            }),
-            None => self.encoded(record, permit, callback),
-        };
-        found.unwrap_or_else(|error| self.no_topic(record, error))
+        self.encoded(record, permit, callback).unwrap_or_else(|error| self.no_topic(record, error))
+    }
+
+    /// The first try, which nearly always succeeds: without a permit, and in the shortest way where the record's bytes
+    /// can be taken as they stand.
+    #[inline]
+    pub(super) fn first_attempt<R: Sendable>(&self, record: &R, callback: &mut Option<Callback>) -> Attempt {
+        match self.as_it_stands(record) {
+            Some(halves) => record
+                .with_topic(|name| self.handles.with(name, |handle| self.submit_plain(handle, record, halves, callback)))
+                .unwrap_or_else(|error| self.no_topic(record, error)),
+            None => self.attempt(record, &mut None, callback),
+        }
     }
 
     /// As [`attempt`](Self::attempt), with the handle and the buffer that a single owner keeps.
@@ -69,8 +76,8 @@ impl Shared {
         record: &R,
         permit: &mut Option<Permit>,
     ) -> Attempt {
-        if let Some([key, value]) = self.as_it_stands(record) {
-            return self.submit_plain(handle, record, key, value, permit, &mut None);
+        if let (Some(halves), None) = (self.as_it_stands(record), &permit) {
+            return self.submit_plain(handle, record, halves, &mut None);
         }
         scratch.reset();
         match record.encode(scratch) {
@@ -143,7 +150,10 @@ impl Shared {
         if self.interceptors.is_empty() && record.is_plain() && encoding.added.is_empty() {
             return self.submit(record, encoding, permit, callback, |token| {
                 let (key, value) = (encoding.key, encoding.value);
-                (0, handle.topic.produce(NativeOutgoing { partition, key, value, token }))
+                match handle.topic.produce(NativeOutgoing { partition, key, value, token }) {
+                    true => (0, Ok(())),
+                    false => (0, Err(NativeTopic::last_error())),
+                }
             });
         }
         self.submit(record, encoding, permit, callback, |token| {
@@ -155,21 +165,51 @@ impl Shared {
         })
     }
 
+    /// The shortest way from a record to librdkafka.
     #[inline]
     fn submit_plain<R: Sendable>(
         &self,
         handle: &Handle,
         record: &R,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        permit: &mut Option<Permit>,
+        [key, value]: [Option<&[u8]>; 2],
         callback: &mut Option<Callback>,
     ) -> Attempt {
-        static NONE: Headers = Headers::none();
-        let (partition, encoding) = (record.partition(), Encoding { key, value, added: &NONE });
-        self.submit(record, encoding, permit, callback, |token| {
-            (0, handle.topic.produce(NativeOutgoing { partition, key, value, token }))
-        })
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let (slot, token) = match self.core.take(bytes) {
+            Ok(taken) => taken,
+            Err(Refusal::Full) => return Attempt::Full(bytes),
+            Err(Refusal::Closed) => return self.shut(record, key, value),
+        };
+        if callback.is_some()
+            && let Some(callback) = callback.take()
+        {
+            slot.slot().expect(callback);
+        }
+        if handle.topic.produce(NativeOutgoing { partition: record.partition(), key, value, token }) {
+            return Attempt::Placed(slot);
+        }
+        self.refused_plain(record, key, value, slot, token, callback)
+    }
+
+    #[cold]
+    fn shut<R: Sendable>(&self, record: &R, key: Option<&[u8]>, value: Option<&[u8]>) -> Attempt {
+        Attempt::Failed(refused(record, Encoding { key, value, added: &Headers::none() }, closed()))
+    }
+
+    #[cold]
+    fn refused_plain<R: Sendable>(
+        &self,
+        record: &R,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        slot: SlotRef,
+        token: usize,
+        callback: &mut Option<Callback>,
+    ) -> Attempt {
+        *callback = slot.slot().clear();
+        let encoding = Encoding { key, value, added: &Headers::none() };
+        let bytes = self.core.capped(encoding.bytes());
+        Attempt::Failed(self.unsubmitted(record, encoding, token, bytes, NativeTopic::last_error()))
     }
 
     /// Takes a permit and a slot, and calls `produce` with the token; it says how many bytes of headers there were.

@@ -149,8 +149,7 @@ impl Events {
         let local = &mut self.local;
         event.for_each_delivery(|message, token| {
             let (token, epoch) = Token::decode(token);
-            let bytes = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);
-            local.settled.bytes += core.capped(bytes);
+            local.settled.bytes += core.capped(message.size());
             if headers_used {
                 local.settled.bytes += header_bytes(message);
             }

@@ -20,21 +20,25 @@ pub struct Delivered {
 }
 
 impl Delivered {
+    #[inline]
     pub(super) fn new(partition: i32, offset: i64, timestamp: i64) -> Self {
         Self { partition, offset, timestamp }
     }
 
     /// The partition it was written to.
+    #[inline]
     pub fn partition(&self) -> i32 {
         self.partition
     }
 
     /// Its offset; -1 with `acks=0`, where the broker does not tell.
+    #[inline]
     pub fn offset(&self) -> i64 {
         self.offset
     }
 
     /// Its timestamp in milliseconds since the epoch: the record's own, or the broker's where the topic says so.
+    #[inline]
     pub fn timestamp_ms(&self) -> i64 {
         self.timestamp
     }

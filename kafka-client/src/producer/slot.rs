@@ -30,6 +30,17 @@ enum State {
     Failed(SendError),
 }
 
+impl State {
+    #[inline]
+    fn delivered(delivered: Delivered) -> Self {
+        State::Delivered {
+            partition: delivered.partition(),
+            offset: delivered.offset(),
+            timestamp: delivered.timestamp_ms(),
+        }
+    }
+}
+
 /// Who has to be told about a result.
 pub(super) enum Told {
     /// Whoever reads the slot later; wake them after the whole event.
@@ -68,37 +79,35 @@ impl Slot {
     /// Stores a result.
     #[inline]
     pub(super) fn complete(&self, outcome: Outcome) -> Told {
-        let result = match &outcome {
-            Ok(delivered) => State::Delivered {
-                partition: delivered.partition(),
-                offset: delivered.offset(),
-                timestamp: delivered.timestamp_ms(),
-            },
-            Err(error) => State::Failed(error.clone()),
-        };
         let mut state = self.state.lock();
-        match mem::replace(&mut *state, result) {
-            State::Pending => Told::Reader(None),
-            State::Waiting(waker) => Told::Reader(Some(waker)),
-            State::Callback(callback) => {
-                *state = State::Free;
-                Told::Callback(callback, outcome)
-            }
-            State::Abandoned | State::Free | State::Delivered { .. } | State::Failed(_) => {
-                *state = State::Free;
-                Told::Nobody(outcome)
-            }
+        // The common case first, and in place: nothing to drop, nobody to tell.
+        if let (State::Pending, Ok(delivered)) = (&*state, &outcome) {
+            mem::forget(mem::replace(&mut *state, State::delivered(*delivered)));
+            return Told::Reader(None);
         }
+        let old = mem::replace(&mut *state, State::Free);
+        let waker = match old {
+            State::Callback(callback) => return Told::Callback(callback, outcome),
+            State::Abandoned | State::Free => return Told::Nobody(outcome),
+            State::Waiting(waker) => Some(waker),
+            State::Pending | State::Delivered { .. } | State::Failed(_) => None,
+        };
+        *state = match outcome {
+            Ok(delivered) => State::delivered(delivered),
+            Err(error) => State::Failed(error),
+        };
+        Told::Reader(waker)
     }
 
     /// Takes the result; the slot is free then.
     #[inline]
     pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<Outcome> {
         let mut state = self.state.lock();
+        if let State::Delivered { partition, offset, timestamp } = *state {
+            mem::forget(mem::replace(&mut *state, State::Free));
+            return Poll::Ready(Ok(Delivered::new(partition, offset, timestamp)));
+        }
         match mem::replace(&mut *state, State::Free) {
-            State::Delivered { partition, offset, timestamp } => {
-                Poll::Ready(Ok(Delivered::new(partition, offset, timestamp)))
-            }
             State::Failed(error) => Poll::Ready(Err(error)),
             State::Waiting(waker) if waker.will_wake(context.waker()) => {
                 mem::forget(mem::replace(&mut *state, State::Waiting(waker)));
