@@ -130,6 +130,9 @@ struct Line<'a> {
     cpu_s_per_million: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline_cpu_s_per_million: Option<f64>,
+    /// For times: ours less the baseline's of the same round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,17 +270,18 @@ fn line<'a>(
         baseline_name: baseline.name,
         ours: rounded(ours.median(|sample| sample.value)),
         baseline: rounded(baseline.median(|sample| sample.value)),
-        ratio: spread(&case.unit, ours, baseline),
+        ratio: ratio(case.unit, ours, baseline),
         allocs_per_op: rounded(ours.median(Sample::allocations_per_operation)),
         rounds,
         cpu_s_per_million: cpu(ours),
         baseline_cpu_s_per_million: cpu(baseline),
+        added: (!case.unit.is_rate()).then(|| paired(ours, baseline, |ours, theirs| ours - theirs)),
         order_kept: ours.order_kept(),
         baseline_order_kept: baseline.order_kept(),
         second: second.map(|second| Second {
             baseline_name: second.name,
             baseline: rounded(second.median(|sample| sample.value)),
-            ratio: spread(&case.unit, ours, second),
+            ratio: ratio(case.unit, ours, second),
             baseline_cpu_s_per_million: cpu(second),
         }),
         allocator: meter::ALLOCATOR_NAME,
@@ -285,18 +289,19 @@ fn line<'a>(
 }
 
 /// How many times better ours is than the baseline of the same round, over the rounds.
-fn spread(unit: &Unit, ours: &Series, baseline: &Series) -> Spread {
-    let mut ratios: Vec<f64> = ours
-        .samples
-        .iter()
-        .zip(&baseline.samples)
-        .map(|(ours, theirs)| if unit.is_rate() { ours.value / theirs.value } else { theirs.value / ours.value })
-        .collect();
-    ratios.sort_unstable_by(f64::total_cmp);
+fn ratio(unit: Unit, ours: &Series, baseline: &Series) -> Spread {
+    paired(ours, baseline, |ours, theirs| if unit.is_rate() { ours / theirs } else { theirs / ours })
+}
+
+/// Compares the two sides of each round.
+fn paired(ours: &Series, baseline: &Series, compare: impl Fn(f64, f64) -> f64) -> Spread {
+    let pairs = ours.samples.iter().zip(&baseline.samples);
+    let mut figures: Vec<f64> = pairs.map(|(ours, theirs)| compare(ours.value, theirs.value)).collect();
+    figures.sort_unstable_by(f64::total_cmp);
     Spread {
-        min: rounded(ratios.first().copied().unwrap_or(f64::NAN)),
-        median: rounded(median(&ratios)),
-        max: rounded(ratios.last().copied().unwrap_or(f64::NAN)),
+        min: rounded(figures.first().copied().unwrap_or(f64::NAN)),
+        median: rounded(median(&figures)),
+        max: rounded(figures.last().copied().unwrap_or(f64::NAN)),
     }
 }
 
@@ -341,13 +346,13 @@ mod tests {
 
     #[test]
     fn a_ratio_pairs_the_sides_of_one_round() {
-        let ratio = spread(&Unit::MessagesASecond, &series(&[10.0, 40.0, 30.0]), &series(&[10.0, 20.0, 10.0]));
+        let ratio = ratio(Unit::MessagesASecond, &series(&[10.0, 40.0, 30.0]), &series(&[10.0, 20.0, 10.0]));
         assert_eq!((ratio.min, ratio.median, ratio.max), (1.0, 2.0, 3.0));
     }
 
     #[test]
     fn a_shorter_time_is_the_better_one() {
-        let ratio = spread(&Unit::Microseconds, &series(&[5.0]), &series(&[10.0]));
+        let ratio = ratio(Unit::Microseconds, &series(&[5.0]), &series(&[10.0]));
         assert_eq!(ratio.median, 2.0);
     }
 

@@ -149,11 +149,11 @@ fn at_least_once_loses_nothing_and_at_most_once_repeats_nothing() {
         let (lost, twice) = row.trim().split_once("  ").unwrap();
         (lost.to_owned(), twice.trim().to_owned())
     };
+    // The accident did happen: there was a payment in the middle, begun again in one case and lost in the other.
     let (lost, twice) = cells("at least once");
-    // The process was killed while it handled payment 7: that one is begun again, so the accident did happen.
-    assert!(lost == "none" && twice.ends_with('7'), "{out}");
+    assert!(lost == "none" && twice != "none", "{out}");
     let (lost, twice) = cells("at most once");
-    assert!(lost.starts_with('7') && twice == "none", "{out}");
+    assert!(lost != "none" && twice == "none", "{out}");
 }
 
 #[test]

@@ -1,1 +1,316 @@
-//! To be written.
+//! Every future of the producer may be dropped at any point: nothing leaks, nobody is held up, and what was accepted
+//! is stored once.
+//!
+//! ```text
+//!   cut(future, 0)   dropped before its first poll        cut(future, n)   dropped after n polls, or ready by then
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kafka_client::{Acknowledgement, ErrorKind, Outgoing, Producer, ProducerInterceptor};
+use parking_lot::Mutex;
+use tests::harness::eventually;
+
+use crate::given::{self, Lines, built};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many records fit in the queue.
+const ROOM: usize = 3;
+/// More than any of these futures needs.
+const MOST_POLLS: usize = 20;
+
+/// Polls a future so many times at most, then drops it; its output, if it was ready by then.
+async fn cut<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Knows which records were accepted, and how often each.
+#[derive(Clone, Default)]
+struct Witness {
+    accepted: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl ProducerInterceptor for Witness {
+    fn on_send(&self, record: &mut Outgoing<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        *self.accepted.lock().entry(given::text(record.value())).or_default() += 1;
+        Ok(())
+    }
+
+    fn on_acknowledgement(&self, _: &Acknowledgement) {}
+}
+
+/// A producer with room for three records, of which only a flush sends any.
+struct Bench {
+    producer: Producer,
+    lines: Lines,
+    witness: Witness,
+}
+
+/// A use of the producer, to be cut short: what it is called, and a future made of the bench and the record's value.
+type Use = (&'static str, for<'a> fn(&'a Bench, &'a str) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
+
+const USES: [Use; 11] = [
+    ("send", |bench, value| Box::pin(async { drop(bench.producer.send(bench.lines.record("k", value)).await.unwrap()) })),
+    ("send_within", |bench, value| {
+        Box::pin(async { drop(bench.producer.send_within(bench.lines.record("k", value), PATIENCE).await.unwrap()) })
+    }),
+    ("enqueue", |bench, value| {
+        let enqueue = bench.producer.enqueue(bench.lines.record("k", value));
+        Box::pin(async { drop(enqueue.await.unwrap()) })
+    }),
+    ("raw enqueue", |bench, value| {
+        Box::pin(async move { drop(bench.producer.enqueue(given::raw(&bench.lines, "k", value)).await.unwrap()) })
+    }),
+    ("delivery", |bench, value| {
+        Box::pin(async { drop(bench.producer.enqueue(bench.lines.record("k", value)).await.unwrap().await.unwrap()) })
+    }),
+    ("within", |bench, value| {
+        Box::pin(async {
+            let delivery = bench.producer.enqueue(bench.lines.record("k", value)).await.unwrap();
+            delivery.within(PATIENCE).await.unwrap();
+        })
+    }),
+    ("send_with", |bench, value| {
+        let send = bench.producer.send_with(bench.lines.record("k", value), |outcome| drop(outcome.unwrap()));
+        Box::pin(async { send.await.unwrap() })
+    }),
+    ("send_batch", |bench, value| {
+        Box::pin(async move {
+            // More than fits at once.
+            let values: Vec<_> = (0..2 * ROOM + 1).map(|n| format!("{value} of a batch {n}")).collect();
+            let batch = values.iter().map(|value| bench.lines.record("k", value));
+            assert_eq!(bench.producer.send_batch(batch).await.unwrap(), 2 * ROOM + 1);
+        })
+    }),
+    ("sender", |bench, value| {
+        Box::pin(async {
+            let mut sender = bench.producer.sender(&bench.lines).unwrap();
+            drop(sender.enqueue(bench.lines.record("k", value)).await.unwrap());
+        })
+    }),
+    ("flush", |bench, _| Box::pin(async { drop(bench.producer.flush(PATIENCE).await) })),
+    ("callback", |bench, value| {
+        Box::pin(async {
+            let (called, call) = futures::channel::oneshot::channel();
+            let callback = move |outcome: kafka_client::Outcome| drop(called.send(outcome.is_ok()));
+            bench.producer.send_with(bench.lines.record("k", value), callback).await.unwrap();
+            assert_eq!(call.await, Ok(true));
+        })
+    }),
+];
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        let witness = Witness::default();
+        let builder = given::kafka().producer().linger(Duration::from_secs(200)).max_in_flight_records(ROOM);
+        let producer = built(builder.interceptor(witness.clone()));
+        Self { producer, lines: given::topic(name, 1), witness }
+    }
+
+    /// Sends what is in the queue, again and again, so that all who wait get on.
+    fn keep_flushing(&self) -> impl Drop + use<> {
+        let producer = self.producer.clone();
+        let flushing = tokio::spawn(async move {
+            loop {
+                let _ = producer.flush(PATIENCE).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        OnDrop(move || flushing.abort())
+    }
+
+    /// The whole queue is there for others: it takes as many records as it has room for, and delivers them.
+    async fn is_whole(&self, after: &str) {
+        eventually("nothing is in flight", PATIENCE, async || {
+            let _ = self.producer.flush(PATIENCE).await;
+            self.producer.in_flight() == 0
+        })
+        .await;
+        let mut deliveries = Vec::new();
+        for n in 0..ROOM {
+            let value = format!("{after}, filling {n}");
+            let delivery = self.producer.try_enqueue(self.lines.record("k", &value));
+            deliveries.push(delivery.unwrap_or_else(|e| panic!("{after}: room for {n} of {ROOM} only: {e}")));
+        }
+        let error = self.producer.try_enqueue(self.lines.record("k", "one too many")).unwrap_err();
+        assert_eq!(error.error().kind(), ErrorKind::Full, "{after}");
+        assert!(self.producer.flush(PATIENCE).await.is_complete(), "{after}");
+        let offsets: Vec<_> = join_all(deliveries).await.into_iter().map(|outcome| outcome.unwrap().offset()).collect();
+        assert!(offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{after}: each its own answer, not {offsets:?}");
+    }
+
+    /// The log holds what was accepted, each record once.
+    async fn stored_what_was_accepted(&self) {
+        assert!(self.producer.close(PATIENCE).await.is_complete());
+        let mut stored = BTreeMap::new();
+        given::values(&given::log(&self.lines)).into_iter().for_each(|value| *stored.entry(value).or_default() += 1);
+        assert_eq!(stored, *self.witness.accepted.lock());
+        assert!(stored.values().all(|count| *count == 1), "{stored:?}");
+    }
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[tokio::test]
+async fn with_room_in_the_queue_every_future_may_be_dropped_at_every_poll() {
+    let bench = Bench::new("cut");
+    for (name, using) in USES {
+        for polls in 0..=MOST_POLLS {
+            assert!(polls < MOST_POLLS, "{name} is never ready");
+            let value = format!("{name} cut after {polls} polls");
+            let flushing = bench.keep_flushing();
+            let ready = cut(using(&bench, &value), polls).await.is_some();
+            drop(flushing);
+            bench.is_whole(&value).await;
+            if ready && polls > 0 {
+                break;
+            }
+        }
+    }
+    bench.stored_what_was_accepted().await;
+}
+
+#[tokio::test]
+async fn in_line_for_room_every_future_may_be_dropped_at_every_poll_and_the_next_one_gets_on() {
+    let bench = Bench::new("cut-in-line");
+    for (name, using) in USES {
+        for polls in 0..=MOST_POLLS {
+            assert!(polls < MOST_POLLS, "{name} is never ready");
+            let value = format!("{name} in line cut after {polls} polls");
+            let full: Vec<_> = (0..ROOM)
+                .map(|n| bench.producer.try_enqueue(given::raw(&bench.lines, "k", format!("{value}, before {n}"))).unwrap())
+                .collect();
+            // In line before the next one, who waits behind it. Whatever it is, it goes on only when that one waits.
+            let mut cutting = pin!(cut(using(&bench, &value), polls));
+            let at_once = cut(cutting.as_mut(), 1).await;
+            let next = tokio::spawn({
+                let (producer, record) = (bench.producer.clone(), given::raw(&bench.lines, "k", format!("{value}, behind")));
+                async move { producer.send(record).await }
+            });
+            tokio::task::yield_now().await;
+            let flushing = bench.keep_flushing();
+            let ready = match at_once {
+                Some(output) => output.is_some(),
+                None => cutting.await.is_some(),
+            };
+            tokio::time::timeout(PATIENCE, next).await.expect("the next one gets on").unwrap().unwrap();
+            drop(flushing);
+            for delivery in full {
+                delivery.await.unwrap();
+            }
+            bench.is_whole(&value).await;
+            if ready && polls > 0 {
+                break;
+            }
+        }
+    }
+    bench.stored_what_was_accepted().await;
+}
+
+#[tokio::test]
+async fn who_gives_up_its_place_in_line_was_never_accepted() {
+    let bench = Bench::new("given-up");
+    let full: Vec<_> = (0..ROOM)
+        .map(|n| bench.producer.try_enqueue(given::raw(&bench.lines, "k", format!("full {n}"))).unwrap())
+        .collect();
+    for (name, using) in USES.into_iter().filter(|(name, _)| *name != "flush") {
+        for polls in 0..2 {
+            assert!(cut(using(&bench, name), polls).await.is_none(), "{name} waits");
+        }
+    }
+    let waiting = bench.producer.enqueue(bench.lines.record("k", "patient"));
+    let flushing = bench.keep_flushing();
+    waiting.await.unwrap().await.unwrap();
+    drop(flushing);
+    drop(full);
+    let accepted = bench.witness.accepted.lock().clone();
+    assert_eq!(accepted.len(), ROOM + 1, "{accepted:?}");
+    bench.stored_what_was_accepted().await;
+}
+
+#[tokio::test]
+async fn close_may_be_dropped_at_every_poll_and_goes_on_in_the_background() {
+    for polls in 0..=MOST_POLLS {
+        assert!(polls < MOST_POLLS, "close is never ready");
+        let bench = Bench::new("cut-close");
+        let full: Vec<_> = (0..ROOM)
+            .map(|n| bench.producer.try_enqueue(given::raw(&bench.lines, "k", format!("full {n}"))).unwrap())
+            .collect();
+        let late = given::raw(&bench.lines, "k", "in line");
+        let in_line = tokio::spawn({
+            let (producer, record) = (bench.producer.clone(), late.clone());
+            async move { producer.send(record).await }
+        });
+        tokio::task::yield_now().await;
+
+        let closed = cut(bench.producer.close(PATIENCE), polls).await;
+        if polls == 0 {
+            assert!(!in_line.is_finished());
+            assert_eq!(bench.producer.in_flight(), ROOM, "a future that is not polled does nothing");
+            let flushing = bench.keep_flushing();
+            in_line.await.unwrap().unwrap();
+            drop(flushing);
+        } else {
+            let error = in_line.await.unwrap().unwrap_err();
+            assert_eq!((error.error().kind(), error.maybe_written()), (ErrorKind::Closed, false));
+            assert_eq!(error.record(), Some(&late));
+        }
+        let delivered = tokio::time::timeout(PATIENCE / 2, join_all(full)).await.expect("what lingered was sent");
+        assert!(delivered.iter().all(Result::is_ok), "{delivered:?}");
+        let report = bench.producer.close(PATIENCE).await;
+        assert!(report.is_complete(), "{report:?}");
+        bench.stored_what_was_accepted().await;
+        if closed.is_some() {
+            break;
+        }
+    }
+}
+
+/// A place in the queue that was granted, but not taken yet, when the producer was closed.
+#[tokio::test]
+async fn a_send_that_is_woken_after_close_is_refused() {
+    let bench = Bench::new("woken-late");
+    let full: Vec<_> = (0..ROOM)
+        .map(|n| bench.producer.try_enqueue(given::raw(&bench.lines, "k", format!("full {n}"))).unwrap())
+        .collect();
+    let (one, two) = (given::raw(&bench.lines, "k", "late"), given::raw(&bench.lines, "k", "late in a batch"));
+    let mut late = pin!(bench.producer.send(&one));
+    let mut late_batch = pin!(bench.producer.send_batch([&two]));
+    assert!(cut(late.as_mut(), 1).await.is_none() && cut(late_batch.as_mut(), 1).await.is_none());
+    assert!(bench.producer.flush(PATIENCE).await.is_complete());
+    assert!(bench.producer.close(PATIENCE).await.is_complete());
+
+    let error = tokio::time::timeout(PATIENCE / 3, late).await.expect("it has an answer").unwrap_err();
+    assert_eq!((error.error().kind(), error.record()), (ErrorKind::Closed, Some(&one)));
+    let error = tokio::time::timeout(PATIENCE / 3, late_batch).await.expect("it has an answer").unwrap_err();
+    let error = error.failures()[0].error();
+    assert_eq!((error.error().kind(), error.record()), (ErrorKind::Closed, Some(&two)));
+    assert!(join_all(full).await.iter().all(Result::is_ok));
+    bench.stored_what_was_accepted().await;
+}

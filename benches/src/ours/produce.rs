@@ -15,7 +15,7 @@ use crate::meter::Window;
 /// Records of one `send_batch` call.
 const BATCH: u64 = 10_000;
 /// Calls under way at once; together they stay within the room.
-const BATCHES: u64 = 4;
+const BATCHES: u64 = 10;
 
 /// Batches, one answer each; a few at a time, so that the next is on its way while one is answered.
 pub(crate) fn batch(load: &Load) -> Outcome<Sample> {

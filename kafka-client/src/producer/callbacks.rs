@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::outcome::Outcome;
 use crate::interceptor::{Acknowledgement, AcknowledgementHook};
@@ -34,22 +34,35 @@ pub(super) enum Job {
 /// The line of jobs, and the threads that run them.
 pub(super) struct Runners {
     line: Mutex<Line>,
+    /// Runners wait here for jobs.
     ready: Condvar,
-    begun: AtomicU64,
+    /// `close` waits here for the runners.
+    idle: Condvar,
     hooks: Vec<Box<dyn AcknowledgementHook>>,
 }
 
 #[derive(Default)]
 struct Line {
     jobs: VecDeque<Job>,
-    runners: usize,
+    hands: Vec<Arc<Hand>>,
     waiting: usize,
     closed: bool,
 }
 
+/// What a runner has taken out of the line. It can be taken back when the runner is stuck.
+struct Hand {
+    jobs: Mutex<VecDeque<Job>>,
+    begun: AtomicU64,
+    /// The event thread's last look: how many jobs had been begun, and since when.
+    seen: Mutex<(u64, Instant)>,
+}
+
+/// How many jobs a runner takes at once.
+const HANDFUL: usize = 256;
+
 impl Runners {
     pub(super) fn new(hooks: Vec<Box<dyn AcknowledgementHook>>) -> Arc<Self> {
-        Arc::new(Self { line: Mutex::default(), ready: Condvar::new(), begun: AtomicU64::new(0), hooks })
+        Arc::new(Self { line: Mutex::default(), ready: Condvar::new(), idle: Condvar::new(), hooks })
     }
 
     /// Whether anybody wants to hear of every acknowledgement.
@@ -64,22 +77,53 @@ impl Runners {
         }
         let mut line = self.line.lock();
         line.jobs.extend(jobs.drain(..));
-        if line.runners == 0 {
+        if line.hands.is_empty() {
             self.add_runner(&mut line);
         } else if line.waiting > 0 {
-            self.ready.notify_all();
+            self.ready.notify_one();
         }
     }
 
-    /// Whether jobs wait.
+    /// Whether jobs wait, or run.
     pub(super) fn busy(&self) -> bool {
-        !self.line.lock().jobs.is_empty()
+        let line = self.line.lock();
+        !line.jobs.is_empty() || line.waiting < line.hands.len()
+    }
+
+    /// Looks after runners that are stuck, to be called every few milliseconds while [`busy`](Self::busy): others go
+    /// on with what they hold, and with the line.
+    pub(super) fn watch(self: &Arc<Self>) {
+        let mut line = self.line.lock();
+        let now = Instant::now();
+        let mut moving = 0;
+        for hand in line.hands.clone() {
+            if !hand.is_stuck(now) {
+                moving += 1;
+                continue;
+            }
+            // Older than anything in the line.
+            while let Some(job) = hand.jobs.lock().pop_back() {
+                line.jobs.push_front(job);
+            }
+        }
+        if line.jobs.is_empty() || moving > 0 || line.waiting > 0 {
+            return;
+        }
+        if line.hands.len() < MOST_RUNNERS {
+            tracing::warn!(waiting = line.jobs.len(), "a delivery callback runs for long; others go on without it");
+            self.add_runner(&mut line);
+        }
     }
 
     fn add_runner(self: &Arc<Self>, line: &mut Line) {
-        let runners = self.clone();
-        match thread::Builder::new().name("kafka-callbacks".into()).spawn(move || runners.run()) {
-            Ok(_) => line.runners += 1,
+        let hand = Arc::new(Hand {
+            jobs: Mutex::default(),
+            begun: AtomicU64::new(0),
+            seen: Mutex::new((0, Instant::now())),
+        });
+        let (runners, mine) = (self.clone(), hand.clone());
+        match thread::Builder::new().name("kafka-callbacks".into()).spawn(move || runners.run(&mine)) {
+            Ok(_) => line.hands.push(hand),
             Err(error) => tracing::error!(%error, "no thread to run delivery callbacks on"),
         }
     }
@@ -87,43 +131,48 @@ impl Runners {
     /// Waits until every job has run, or the time is over; what is left then is dropped with a count.
     pub(super) fn close(&self, deadline: Instant) {
         let mut line = self.line.lock();
-        while !(line.jobs.is_empty() && line.waiting == line.runners) {
-            if self.ready.wait_until(&mut line, deadline).timed_out() {
-                tracing::error!(left = line.jobs.len(), "delivery callbacks did not end in time");
+        while !line.jobs.is_empty() || line.waiting < line.hands.len() {
+            if self.idle.wait_until(&mut line, deadline).timed_out() {
+                let left = line.jobs.len() + line.hands.iter().map(|hand| hand.jobs.lock().len()).sum::<usize>();
+                tracing::error!(left, "delivery callbacks did not end in time");
+                line.hands.iter().for_each(|hand| hand.jobs.lock().clear());
+                line.jobs.clear();
                 break;
             }
         }
         line.closed = true;
-        line.jobs.clear();
         self.ready.notify_all();
     }
 
-    fn run(&self) {
-        let mut line = self.line.lock();
+    fn run(&self, hand: &Arc<Hand>) {
         loop {
-            if let Some(job) = line.jobs.pop_front() {
-                drop(line);
-                self.begun.fetch_add(1, Ordering::Relaxed);
+            while let Some(job) = hand.next() {
+                hand.begun.fetch_add(1, Ordering::Relaxed);
                 self.job(job);
-                line = self.line.lock();
-                continue;
             }
-            if line.closed {
-                break;
+            let mut line = self.line.lock();
+            if line.jobs.is_empty() && !self.wait(&mut line) {
+                line.hands.retain(|other| !Arc::ptr_eq(other, hand));
+                self.idle.notify_all();
+                return;
             }
-            line.waiting += 1;
-            if line.waiting == line.runners {
-                // `close` may wait for this moment.
-                self.ready.notify_all();
-            }
-            let timed_out = self.ready.wait_for(&mut line, LINGER).timed_out();
-            line.waiting -= 1;
-            if timed_out && line.jobs.is_empty() && line.runners > 1 {
-                break;
-            }
+            let handful = line.jobs.len().min(HANDFUL);
+            hand.jobs.lock().extend(line.jobs.drain(..handful));
         }
-        line.runners -= 1;
-        self.ready.notify_all();
+    }
+
+    /// Waits for jobs; `false` when the runner is to end.
+    fn wait(&self, line: &mut MutexGuard<'_, Line>) -> bool {
+        if line.closed {
+            return false;
+        }
+        line.waiting += 1;
+        if line.waiting == line.hands.len() {
+            self.idle.notify_all();
+        }
+        let timed_out = self.ready.wait_for(line, LINGER).timed_out();
+        line.waiting -= 1;
+        !line.closed && !(timed_out && line.jobs.is_empty() && line.hands.len() > 1)
     }
 
     fn job(&self, job: Job) {
@@ -138,36 +187,19 @@ impl Runners {
     }
 }
 
-/// The event thread's eye on the runners: how many jobs had been begun, and when that last changed.
-pub(super) struct Watch {
-    begun: u64,
-    since: Instant,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        Self { begun: 0, since: Instant::now() }
+impl Hand {
+    fn next(&self) -> Option<Job> {
+        self.jobs.lock().pop_front()
     }
-}
 
-impl Watch {
-    /// Adds a runner where the others are stuck; to be called every few milliseconds while jobs wait.
-    pub(super) fn look(&mut self, runners: &Arc<Runners>) {
-        let begun = runners.begun.load(Ordering::Relaxed);
-        let now = Instant::now();
-        if begun != self.begun {
-            *self = Self { begun, since: now };
-            return;
+    /// Whether no further job was begun for a while.
+    fn is_stuck(&self, now: Instant) -> bool {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let mut seen = self.seen.lock();
+        if begun != seen.0 {
+            *seen = (begun, now);
         }
-        let mut line = runners.line.lock();
-        if line.jobs.is_empty() || line.waiting > 0 || now - self.since < PATIENCE {
-            return;
-        }
-        if line.runners < MOST_RUNNERS {
-            tracing::warn!(waiting = line.jobs.len(), "a delivery callback runs for long; others go on without it");
-            runners.add_runner(&mut line);
-        }
-        self.since = now;
+        now - seen.1 >= PATIENCE
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::batch::{BatchFailure, Progress};
-use super::callbacks::{Job, Runners, Watch};
+use super::callbacks::{Job, Runners};
 use super::core::{Core, Settled};
 use super::outcome::{Delivered, Outcome, SendError};
 use super::slot::{CHUNK, Chunk, Told};
@@ -100,7 +100,6 @@ impl Events {
     /// Runs until the producer ends.
     pub(super) fn run(mut self) {
         client::this_thread_may_block();
-        let mut watch = Watch::default();
         let mut purged = None;
         let ending = loop {
             let busy = self.runners.busy();
@@ -110,7 +109,7 @@ impl Events {
                 self.forward(&event);
             }
             if busy {
-                watch.look(&self.runners);
+                self.runners.watch();
             }
             let Some(ending) = ending else { continue };
             let now = Instant::now();
