@@ -246,8 +246,23 @@ impl fmt::Display for Error {
     }
 }
 
+/// An error and its causes in one line: what `fn main() -> Result<(), Error>` prints.
+pub(crate) fn fmt_chain(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(f, ": {error}")?;
+        cause = error.source();
+    }
+    Ok(())
+}
+
+/// `{:?}` prints the error and its causes for people, `{:#?}` all fields.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt_chain(self, f);
+        }
         let inner = &self.inner;
         f.debug_struct("Error")
             .field("kind", &inner.kind)

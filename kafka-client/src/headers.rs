@@ -22,8 +22,10 @@ use crate::native::headers::HeaderList;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    list: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    list: Vec<NameAndValue>,
 }
+
+type NameAndValue = (Box<[u8]>, Option<Box<[u8]>>);
 
 impl Headers {
     /// No headers.

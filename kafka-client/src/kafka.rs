@@ -69,6 +69,20 @@ impl Kafka {
         environment::settings(std::env::vars_os()).map(Self::new)
     }
 
+    /// As [`from_env`](Self::from_env) where `KAFKA_BOOTSTRAP_SERVERS` is set, else [`embedded`](Self::embedded): for
+    /// examples and demonstrations that run anywhere. A service should say which one it means.
+    ///
+    /// # Errors
+    ///
+    /// As those two.
+    #[cfg(feature = "embedded")]
+    pub fn from_env_or_embedded() -> Result<Self, Error> {
+        match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_some_and(|servers| !servers.is_empty()) {
+            true => Self::from_env(),
+            false => Self::embedded(),
+        }
+    }
+
     /// A broker inside this process: nothing to install, gone with the last handle.
     ///
     /// For trying out and for tests of your own code. It is not Kafka; [`Embedded`] tells what it cannot do.

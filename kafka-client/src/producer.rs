@@ -42,7 +42,7 @@ pub use outcome::{Delivered, Outcome, SendError, TrySendError};
 pub(crate) use handles::Handle;
 pub use sender::Sender;
 
-use self::attempt::{Attempt, closed, full};
+use self::attempt::{Attempt, full};
 use self::callbacks::{Callback, Runners};
 use self::core::{Core, Count, Permit};
 use self::events::{Control, Ending};
@@ -146,13 +146,20 @@ impl Producer {
     /// As [`send`](Self::send).
     pub async fn send_within<R: Sendable>(&self, record: R, wait: Duration) -> Outcome {
         let start = Instant::now();
-        match tokio::time::timeout(wait, self.enqueue(record)).await {
-            Ok(delivery) => delivery?.within(wait.saturating_sub(start.elapsed())).await,
-            Err(_) => {
-                let text = format!("no room in the queue within {wait:?}; the record was not accepted");
-                Err(SendError::new(Error::new(ErrorKind::Timeout, text).with_retry(crate::Retry::Temporary), false, None))
-            }
-        }
+        let shared = self.shared();
+        let slot = match shared.first_attempt(&record, &mut None) {
+            Attempt::Placed(slot) => slot,
+            Attempt::Failed(error) => return Err(error),
+            need => match tokio::time::timeout(wait, shared.admit_slowly(&record, need, &mut None)).await {
+                Ok(admitted) => admitted?,
+                Err(_) => {
+                    let text = format!("no room in the queue within {wait:?}; the record was not accepted");
+                    let error = Error::new(ErrorKind::Timeout, text).with_retry(crate::Retry::Temporary);
+                    return Err(shared.unaccepted(&record, error));
+                }
+            },
+        };
+        Delivery::new(slot).within(wait.saturating_sub(start.elapsed())).await
     }
 
     /// Puts a record in the queue, waiting for room if need be, and returns its [`Delivery`].
@@ -255,8 +262,9 @@ impl Producer {
         shared.core.close();
         // A part of the time is for giving up what is left, and for the last callbacks.
         let drain = deadline.saturating_sub((deadline / 5).min(Duration::from_millis(500)));
-        shared.end(start + drain, start + deadline);
-        let _pump = Pump::start(shared.client.clone());
+        shared.end(after(start, drain), after(start, deadline));
+        // Not a pump that stops with this future: what lingers is sent also when it is dropped.
+        shared.pump_to_the_end();
         let _ = tokio::time::timeout(deadline, shared.control.over()).await;
         let report = shared.report(&count);
         tracing::info!(delivered = report.delivered, failed = report.failed, unknown = report.unknown, "producer closed");
@@ -293,7 +301,8 @@ impl Shared {
     async fn meet(&self, need: Attempt, permit: &mut Option<Permit>) -> Result<(), Error> {
         match need {
             Attempt::Full(bytes) => {
-                *permit = Some(self.core.acquire(1, bytes).await.map_err(|_| closed())?);
+                // Without a permit the producer is closed: the next try is refused, with the record.
+                *permit = self.core.acquire(1, bytes).await.ok();
                 Ok(())
             }
             Attempt::Miss(miss) => miss.resolve().await.map_err(Error::unencodable),
@@ -312,6 +321,28 @@ impl Shared {
         self.control.end(Ending { drain, callbacks });
         self.queue.interrupt();
     }
+
+    /// Tells librdkafka not to let records linger, until the event thread has ended.
+    fn pump_to_the_end(&self) {
+        let (client, control) = (self.client.clone(), self.control.clone());
+        let pump = move || {
+            crate::native::client::this_thread_may_block();
+            loop {
+                // Blocks for a while, unless nothing is left.
+                if control.ended.load(Ordering::Acquire) || client.flush(FLUSH_STEP) {
+                    break;
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("kafka-close".into()).spawn(pump) {
+            tracing::error!(%error, "no thread to flush on; records linger until the deadline");
+        }
+    }
+}
+
+/// A moment so far away, or the end of time as far as clocks go.
+fn after(start: Instant, wait: Duration) -> Instant {
+    start.checked_add(wait).unwrap_or_else(|| start + Duration::from_secs(60 * 60 * 24 * 365))
 }
 
 fn forgetful(topic: &str) -> SendError {
@@ -386,7 +417,11 @@ impl Pump {
         let stopped = stop.clone();
         // Blocks in steps, so that it ends soon after the flush does.
         tokio::task::spawn_blocking(move || {
-            while !stopped.load(Ordering::Acquire) && !client.flush(FLUSH_STEP) {}
+            loop {
+                if stopped.load(Ordering::Acquire) || client.flush(FLUSH_STEP) {
+                    break;
+                }
+            }
         });
         Self { stop }
     }

@@ -147,13 +147,17 @@ impl Bench {
         })
         .await;
         let mut deliveries = Vec::new();
-        for n in 0..ROOM {
-            let value = format!("{after}, filling {n}");
-            let delivery = self.producer.try_enqueue(self.lines.record("k", &value));
-            deliveries.push(delivery.unwrap_or_else(|e| panic!("{after}: room for {n} of {ROOM} only: {e}")));
-        }
-        let error = self.producer.try_enqueue(self.lines.record("k", "one too many")).unwrap_err();
-        assert_eq!(error.error().kind(), ErrorKind::Full, "{after}");
+        let full = loop {
+            let value = format!("{after}, filling {}", deliveries.len());
+            match self.producer.try_enqueue(self.lines.record("k", &value)) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => break error.error().kind(),
+            }
+            assert!(self.producer.in_flight() <= ROOM, "{after}");
+        };
+        assert_eq!(full, ErrorKind::Full, "{after}");
+        // Or more, where a flush that was cut short still sends.
+        assert!(deliveries.len() >= ROOM, "{after}: there is room for {} of {ROOM} only", deliveries.len());
         assert!(self.producer.flush(PATIENCE).await.is_complete(), "{after}");
         let offsets: Vec<_> = join_all(deliveries).await.into_iter().map(|outcome| outcome.unwrap().offset()).collect();
         assert!(offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{after}: each its own answer, not {offsets:?}");
@@ -289,6 +293,25 @@ async fn close_may_be_dropped_at_every_poll_and_goes_on_in_the_background() {
         if closed.is_some() {
             break;
         }
+    }
+}
+
+/// The negative control: room that is given back by hand is lost with the future that would have done it.
+#[tokio::test]
+async fn a_permit_without_a_guard_is_lost_with_its_future() {
+    let (producer, lines) = (built(given::kafka().producer()), given::topic("naive", 1));
+    let room = tokio::sync::Semaphore::new(ROOM);
+    let send = async || {
+        room.acquire().await.unwrap().forget();
+        producer.send(lines.record("k", "v")).await.unwrap();
+        room.add_permits(1);
+    };
+    send().await;
+    assert_eq!(room.available_permits(), ROOM);
+    for left in (0..ROOM).rev() {
+        assert!(cut(send(), 1).await.is_none());
+        assert!(producer.flush(PATIENCE).await.is_complete());
+        assert_eq!(room.available_permits(), left);
     }
 }
 

@@ -206,6 +206,11 @@ impl ConsumerBuilder {
         settings.force("enable.auto.commit", "false", guarantee)?;
         settings.force("enable.auto.offset.store", "false", guarantee)?;
         settings.default("auto.offset.reset", "earliest");
+        #[cfg(feature = "embedded")]
+        if self.kafka.embedded_handle().is_some() {
+            // A fetch that finds one partition empty holds up the others for this long; nothing is far away here.
+            settings.default("fetch.wait.max.ms", "20");
+        }
         config::check_consumer(settings)?;
         let client = Client::new(Role::Consumer, settings.iter()).map_err(Error::native)?;
         Ok(Consumer { client, kafka: self.kafka, routes: self.routes, failed_records: self.failed_records, options })

@@ -101,6 +101,23 @@ impl Client {
         unsafe { sys::rd_kafka_purge(self.raw(), flags) };
     }
 
+    /// Asks the cluster for its brokers; the id of the one that answered, `None` while that is only a bootstrap
+    /// address. Blocks for up to `wait`.
+    pub(crate) fn answering_broker(&self, wait: Duration) -> Result<Option<i32>, NativeError> {
+        let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
+        // SAFETY: the instance is alive; a null topic means no topic in particular.
+        NativeError::check(unsafe {
+            sys::rd_kafka_metadata(self.raw(), 0, ptr::null_mut(), &mut metadata, millis(wait))
+        })?;
+        // SAFETY: the call has succeeded, so the object is there, ours, and not used after it is destroyed.
+        let broker = unsafe {
+            let broker = (*metadata).orig_broker_id;
+            sys::rd_kafka_metadata_destroy(metadata);
+            broker
+        };
+        Ok((broker >= 0).then_some(broker))
+    }
+
     /// How many partitions a topic has, asked of the cluster. Blocks for up to `wait`.
     pub(crate) fn partition_count(&self, topic: &super::Topic, wait: Duration) -> Result<i32, NativeError> {
         let mut metadata: *const sys::rd_kafka_metadata = ptr::null();

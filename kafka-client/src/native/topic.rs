@@ -263,8 +263,8 @@ impl<'r> Filling<'_, 'r> {
         if taken as usize != count {
             for (index, message) in self.messages.iter().enumerate() {
                 if let Err(error) = NativeError::check(message.err) {
-                    // SAFETY: null, or a slice of the buffer or of a record, all of which are alive.
                     let half = |at: *mut c_void, len| {
+                        // SAFETY: not null, so a slice of the buffer or of a record, all of which are alive.
                         (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), len) })
                     };
                     refused(index, error, half(message.key, message.key_len), half(message.payload, message.len));

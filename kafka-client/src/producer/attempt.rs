@@ -151,8 +151,8 @@ impl Shared {
             return self.submit(record, encoding, permit, callback, |token| {
                 let (key, value) = (encoding.key, encoding.value);
                 match handle.topic.produce(NativeOutgoing { partition, key, value, token }) {
-                    true => (0, Ok(())),
-                    false => (0, Err(NativeTopic::last_error())),
+                    true => (Headers::new(), Ok(())),
+                    false => (Headers::new(), Err(NativeTopic::last_error())),
                 }
             });
         }
@@ -161,7 +161,8 @@ impl Shared {
             self.count_headers(&headers);
             let list = headers.iter().map(|header: Header<'_>| (header.name_bytes(), header.value()));
             let outgoing = NativeOutgoing { partition, key: encoding.key, value: encoding.value, token };
-            (headers.bytes(), handle.topic.produce_with(outgoing, record.timestamp(), list))
+            let produced = handle.topic.produce_with(outgoing, record.timestamp(), list);
+            (headers, produced)
         })
     }
 
@@ -208,11 +209,10 @@ impl Shared {
     ) -> Attempt {
         *callback = slot.slot().clear();
         let encoding = Encoding { key, value, added: &Headers::none() };
-        let bytes = self.core.capped(encoding.bytes());
-        Attempt::Failed(self.unsubmitted(record, encoding, token, bytes, NativeTopic::last_error()))
+        Attempt::Failed(self.unsubmitted(record, encoding, token, Headers::new(), NativeTopic::last_error()))
     }
 
-    /// Takes a permit and a slot, and calls `produce` with the token; it says how many bytes of headers there were.
+    /// Takes a permit and a slot, and calls `produce` with the token; it returns the headers that went along.
     #[inline]
     fn submit<R: Sendable>(
         &self,
@@ -220,11 +220,11 @@ impl Shared {
         encoding: Encoding<'_>,
         permit: &mut Option<Permit>,
         callback: &mut Option<Callback>,
-        produce: impl FnOnce(usize) -> (usize, Result<(), NativeError>),
+        produce: impl FnOnce(usize) -> (Headers, Result<(), NativeError>),
     ) -> Attempt {
         let bytes = encoding.bytes();
         let taken = match permit.take() {
-            Some(permit) => Ok(self.core.start(permit, bytes)),
+            Some(permit) => self.core.start(permit, bytes),
             None => self.core.take(bytes),
         };
         let (slot, token) = match taken {
@@ -237,10 +237,9 @@ impl Shared {
         }
         match produce(token) {
             (_, Ok(())) => Attempt::Placed(slot),
-            (header_bytes, Err(error)) => {
+            (headers, Err(error)) => {
                 *callback = slot.slot().clear();
-                let bytes = self.core.capped(bytes) + header_bytes;
-                Attempt::Failed(self.unsubmitted(record, encoding, token, bytes, error))
+                Attempt::Failed(self.unsubmitted(record, encoding, token, headers, error))
             }
         }
     }
@@ -252,15 +251,28 @@ impl Shared {
         record: &R,
         encoding: Encoding<'_>,
         token: usize,
-        bytes: usize,
+        headers: Headers,
         error: NativeError,
     ) -> SendError {
         let (_, epoch) = Token::decode(token);
+        let bytes = self.core.capped(encoding.bytes()) + headers.bytes();
         let mut settled = Settled { records: 1, bytes, ..Settled::default() };
         settled.totals[epoch].failed = 1;
         self.core.settle(&mut settled);
         let error = refused(record, encoding, self.native(error));
-        self.tell_refusal(record, encoding, &error);
+        self.tell_refusal(record, encoding, headers, &error);
+        error
+    }
+
+    /// The error of a record that was never accepted, with its bytes where it can be encoded.
+    pub(super) fn unaccepted<R: Sendable>(&self, record: &R, error: Error) -> SendError {
+        let mut scratch = SCRATCH.take();
+        scratch.reset();
+        let error = match record.encode(&mut scratch) {
+            Ok(encoding) => refused(record, encoding, error),
+            Err(_) => SendError::new(error.with_topic(record.topic_text()), false, None),
+        };
+        SCRATCH.set(scratch);
         error
     }
 
@@ -289,12 +301,18 @@ impl Shared {
     }
 
     /// Acknowledges a record that librdkafka did not take: interceptors have seen it, so they hear of its end.
-    pub(super) fn tell_refusal<R: Sendable>(&self, record: &R, encoding: Encoding<'_>, error: &SendError) {
+    pub(super) fn tell_refusal<R: Sendable>(
+        &self,
+        record: &R,
+        encoding: Encoding<'_>,
+        headers: Headers,
+        error: &SendError,
+    ) {
         if self.runners.hooked() {
             self.runners.push(&mut vec![Job::Acknowledged(Acknowledgement {
                 topic: record.topic_text().to_owned(),
                 key: encoding.key.map(Vec::from),
-                headers: record.headers().cloned().unwrap_or_default(),
+                headers,
                 outcome: Err(error.clone()),
             })]);
         }

@@ -13,7 +13,7 @@ use crate::config::{self, Settings};
 use crate::error::{Error, ErrorKind};
 use crate::interceptor::{Acknowledgement, AcknowledgementHook, DeliveryHook, ProducerInterceptor};
 use crate::kafka::Kafka;
-use crate::native::{Client, Queue, Role};
+use crate::native::{Client, Queue, Role, client};
 use crate::partitioner::Partitioner;
 
 /// How many records may be in flight, unless set.
@@ -209,7 +209,7 @@ impl ProducerBuilder {
             core,
             handles: Handles::new(client.clone()),
             queue: Queue::main(&client),
-            client,
+            client: client.clone(),
             runners,
             control,
             simple: self.partitioner.is_none() && self.interceptors.is_empty(),
@@ -224,6 +224,7 @@ impl ProducerBuilder {
             .name("kafka-producer".into())
             .spawn(move || events.run())
             .map_err(|error| Error::new(ErrorKind::Closed, "no thread for the producer's events").with_source(error))?;
+        meet_a_broker(client);
         Ok(Producer { handle: Arc::new(OwnedProducer { shared: Arc::new(shared) }) })
     }
 
@@ -246,6 +247,28 @@ impl ProducerBuilder {
             (_, bytes) if bytes > MOST_BYTES => Err(Error::config("queue.buffering.max.kbytes: must be at most 1 GiB")),
             _ => Ok(Limits { records, bytes }),
         }
+    }
+}
+
+/// Lets the client connect to a broker of the cluster now, in the background.
+///
+/// Idempotence needs an id from a broker. librdkafka asks for it when the first answer arrives, from an address that
+/// is no broker of its list yet, and then sleeps for half a second, twice if need be. A client that has met a broker
+/// by then does not.
+fn meet_a_broker(client: Arc<Client>) {
+    const WAIT: Duration = Duration::from_millis(500);
+    let meet = move || {
+        client::this_thread_may_block();
+        // The first answers come from the bootstrap address. Without any there is nothing to be fast for.
+        for _ in 0..3 {
+            match client.answering_broker(WAIT) {
+                Ok(None) => (),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("kafka-meet".into()).spawn(meet) {
+        tracing::debug!(%error, "no thread to meet a broker on; the first record may take half a second longer");
     }
 }
 

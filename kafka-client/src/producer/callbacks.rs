@@ -106,10 +106,12 @@ impl Runners {
                 line.jobs.push_front(job);
             }
         }
-        if line.jobs.is_empty() || moving > 0 || line.waiting > 0 {
+        if line.jobs.is_empty() || moving > 0 {
             return;
         }
-        if line.hands.len() < MOST_RUNNERS {
+        if line.waiting > 0 {
+            self.ready.notify_one();
+        } else if line.hands.len() < MOST_RUNNERS {
             tracing::warn!(waiting = line.jobs.len(), "a delivery callback runs for long; others go on without it");
             self.add_runner(&mut line);
         }
@@ -129,10 +131,13 @@ impl Runners {
     }
 
     /// Waits until every job has run, or the time is over; what is left then is dropped with a count.
-    pub(super) fn close(&self, deadline: Instant) {
+    pub(super) fn close(self: &Arc<Self>, deadline: Instant) {
         let mut line = self.line.lock();
         while !line.jobs.is_empty() || line.waiting < line.hands.len() {
-            if self.idle.wait_until(&mut line, deadline).timed_out() {
+            let look = Instant::now() + PATIENCE;
+            self.idle.wait_until(&mut line, look.min(deadline));
+            MutexGuard::unlocked(&mut line, || self.watch());
+            if look >= deadline {
                 let left = line.jobs.len() + line.hands.iter().map(|hand| hand.jobs.lock().len()).sum::<usize>();
                 tracing::error!(left, "delivery callbacks did not end in time");
                 line.hands.iter().for_each(|hand| hand.jobs.lock().clear());
@@ -172,7 +177,8 @@ impl Runners {
         }
         let timed_out = self.ready.wait_for(line, LINGER).timed_out();
         line.waiting -= 1;
-        !line.closed && !(timed_out && line.jobs.is_empty() && line.hands.len() > 1)
+        let superfluous = timed_out && line.jobs.is_empty() && line.hands.len() > 1;
+        !line.closed && !superfluous
     }
 
     fn job(&self, job: Job) {

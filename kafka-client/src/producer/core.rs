@@ -202,22 +202,32 @@ impl Core {
     }
 
     /// Turns a permit into a record in flight; its size may have changed since (`bytes`).
-    pub(super) fn start(&self, permit: Permit, bytes: usize) -> (SlotRef, usize) {
+    ///
+    /// Refused where the producer was closed after the permit was granted: the event thread may have seen that nothing
+    /// is in flight any more, and have ended.
+    pub(super) fn start(&self, permit: Permit, bytes: usize) -> Result<(SlotRef, usize), Refusal> {
         let mut state = self.state.lock();
+        if state.closed {
+            // The lock goes before the permit does, which takes it again to give itself back.
+            return Err(Refusal::Closed);
+        }
         state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
         permit.used();
-        state.start()
+        Ok(state.start())
     }
 
     /// Turns a permit into `records` records in flight, without slots; their number and size may have changed.
-    pub(super) fn start_many(&self, permit: Permit, records: usize, bytes: usize) -> usize {
+    pub(super) fn start_many(&self, permit: Permit, records: usize, bytes: usize) -> Result<usize, Refusal> {
         let mut state = self.state.lock();
+        if state.closed {
+            return Err(Refusal::Closed);
+        }
         state.free_records = state.free_records + permit.records - records.min(permit.records);
         state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
         permit.used();
         let epoch = state.epoch;
         state.in_flight[epoch] += records;
-        epoch
+        Ok(epoch)
     }
 
     /// Counts bytes that were added to a record after its permit was taken.

@@ -125,11 +125,18 @@ impl Events {
         };
         let left = self.core.in_flight();
         if left > 0 {
-            tracing::error!(left, "records were given up, and librdkafka does not report them");
+            tracing::error!(left, "records were given up, and librdkafka has not reported them yet");
         }
         self.runners.close(ending.callbacks);
         self.control.ended.store(true, Ordering::Release);
         self.control.over.notify_waiters();
+        // `close` has returned; but who awaits a delivery still gets its answer, as soon as there is one.
+        while self.core.in_flight() > 0 || self.runners.busy() {
+            if let Some(event) = self.queue.poll(IDLE) {
+                self.forward(&event);
+            }
+            self.runners.watch();
+        }
     }
 
     fn forward(&mut self, event: &Event) {

@@ -13,6 +13,7 @@ use super::outcome::SendError;
 use super::token::Token;
 use super::{MOST_MISSES, Producer, Shared, forgetful};
 use crate::error::Error;
+use crate::headers::Headers;
 use crate::native::topic::{Batch as NativeBatch, Filling, Outgoing, Piece};
 use crate::record::sealed::{Scratch, Sendable as Encode};
 use crate::record::{Sendable, sealed};
@@ -86,7 +87,7 @@ impl<'a> OpenBatch<'a> {
         Self { shared, progress, index, count: 0, answered: false }
     }
 
-    async fn hand_over<R: Sendable>(&mut self, records: &mut Vec<R>, portions: &mut Portions) {
+    async fn hand_over<R: Sendable>(&mut self, records: &mut [R], portions: &mut Portions) {
         let mut permit = None;
         let mut misses = 0;
         let mut from = 0;
@@ -98,13 +99,11 @@ impl<'a> OpenBatch<'a> {
                     misses = 0;
                     continue;
                 }
-                Portion::Full(count, bytes) => match self.shared.core.acquire(count, bytes).await {
-                    Ok(granted) => {
-                        permit = Some(granted);
-                        continue;
-                    }
-                    Err(_) => Err(closed()),
-                },
+                Portion::Full(count, bytes) => {
+                    // Without a permit the producer is closed: the next portion is refused, with its records.
+                    permit = self.shared.core.acquire(count, bytes).await.ok();
+                    continue;
+                }
                 _ if misses == MOST_MISSES => Err(forgetful(records[from].topic_text()).into_parts().0),
                 Portion::Miss(miss) => miss.resolve().await.map_err(Error::unencodable),
                 Portion::Uncounted(handle) => handle.ask_partitions().await,
@@ -140,7 +139,8 @@ impl<'a> OpenBatch<'a> {
         for record in &records[..most_records] {
             let first = filling.len() == 0;
             // Anything out of the ordinary begins a portion of its own, so that a portion succeeds or waits as one.
-            if !first && !(self.shared.is_plain(record) && same_topic(&records[0], record)) {
+            let together = self.shared.is_plain(record) && same_topic(&records[0], record);
+            if !first && !together {
                 break;
             }
             let before = scratch.bytes.len();
@@ -152,6 +152,8 @@ impl<'a> OpenBatch<'a> {
                 Ok((partition, key, value)) => {
                     let size = key.len() + value.len();
                     if !first && (bytes + size > most_bytes || !scratch.headers.is_empty()) {
+                        // It goes with the next portion, and so do its headers.
+                        scratch.headers.clear();
                         break;
                     }
                     bytes += size;
@@ -167,6 +169,7 @@ impl<'a> OpenBatch<'a> {
                 Err(Unencoded::Needs(need)) if first => return need,
                 Err(_) => {
                     scratch.bytes.truncate(before);
+                    scratch.headers.clear();
                     break;
                 }
             }
@@ -175,20 +178,21 @@ impl<'a> OpenBatch<'a> {
             }
         }
         let count = filling.len();
-        let epoch = match permit.take() {
+        let taken = match permit.take() {
             Some(permit) => self.shared.core.start_many(permit, count, bytes),
-            None => match self.shared.core.take_many(count, bytes) {
-                Ok(epoch) => epoch,
-                Err(Refusal::Full) => return Portion::Full(count, bytes),
-                Err(Refusal::Closed) => {
-                    for (at, record) in records[..count].iter().enumerate() {
-                        if let Some((_, key, value)) = filling.get(at, &scratch.bytes) {
-                            self.fail(self.count + at, refused(record, scratch.encoding(key, value), closed()));
-                        }
+            None => self.shared.core.take_many(count, bytes),
+        };
+        let epoch = match taken {
+            Ok(epoch) => epoch,
+            Err(Refusal::Full) => return Portion::Full(count, bytes),
+            Err(Refusal::Closed) => {
+                for (at, record) in records[..count].iter().enumerate() {
+                    if let Some((_, key, value)) = filling.get(at, &scratch.bytes) {
+                        self.fail(self.count + at, refused(record, scratch.encoding(key, value), closed()));
                     }
-                    return Portion::Done(count);
                 }
-            },
+                return Portion::Done(count);
+            }
         };
         self.produce(records, filling, epoch, &handle, scratch);
         Portion::Done(count)
@@ -205,18 +209,18 @@ impl<'a> OpenBatch<'a> {
         let token = |at| Token::Batch { batch: self.index, index: (self.count + at) as u32 }.encode(epoch);
         let mut failures = Vec::new();
         let mut settled = Settled::default();
-        let mut refuse = |at: usize, error, key: Option<&[u8]>, value: Option<&[u8]>, header_bytes: usize| {
+        let mut refuse = |at: usize, error, key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers| {
             let encoding = scratch.encoding(Piece::of(key), Piece::of(value));
             let error = refused(&records[at], encoding, self.shared.native(error));
-            self.shared.tell_refusal(&records[at], encoding, &error);
             settled.records += 1;
-            settled.bytes += self.shared.core.capped(encoding.bytes()) + header_bytes;
+            settled.bytes += self.shared.core.capped(encoding.bytes()) + headers.bytes();
+            self.shared.tell_refusal(&records[at], encoding, headers, &error);
             settled.totals[epoch].failed += 1;
             failures.push(BatchFailure { index: self.count + at, error });
         };
         if self.shared.is_plain(&records[0]) && scratch.headers.is_empty() {
             filling.produce(&handle.topic, &scratch.bytes, token, |at, error, key, value| {
-                refuse(at, error, key, value, 0);
+                refuse(at, error, key, value, Headers::new());
             });
         } else if let Some((partition, key, value)) = filling.get(0, &scratch.bytes) {
             let encoding = scratch.encoding(key, value);
@@ -224,8 +228,9 @@ impl<'a> OpenBatch<'a> {
             self.shared.count_headers(&headers);
             let list = headers.iter().map(|header| (header.name_bytes(), header.value()));
             let outgoing = Outgoing { partition, key: encoding.key, value: encoding.value, token: token(0) };
-            if let Err(error) = handle.topic.produce_with(outgoing, records[0].timestamp(), list) {
-                refuse(0, error, encoding.key, encoding.value, headers.bytes());
+            let produced = handle.topic.produce_with(outgoing, records[0].timestamp(), list);
+            if let Err(error) = produced {
+                refuse(0, error, encoding.key, encoding.value, headers);
             }
         }
         self.shared.core.settle(&mut settled);
@@ -319,7 +324,7 @@ impl Shared {
     }
 
     /// Counts the bytes of a record's headers, which were not part of its permit.
-    pub(super) fn count_headers(&self, headers: &crate::headers::Headers) {
+    pub(super) fn count_headers(&self, headers: &Headers) {
         if !headers.is_empty() {
             self.control.headers_used.store(true, Ordering::Relaxed);
             self.core.overdraw(headers.bytes());

@@ -76,8 +76,9 @@ impl SendError {
 
     /// Whether the record may be in the log all the same.
     ///
-    /// `false` is certain: sending it again cannot duplicate it. `true` means that a request was on its way and no
-    /// answer came; sending it again may write it twice.
+    /// `false` is certain: sending it again cannot duplicate it. `true` means that nobody knows: a request was on its
+    /// way and no answer came, or a deadline ended the waiting while the record was still being tried. Sending it again
+    /// may write it twice.
     pub fn maybe_written(&self) -> bool {
         self.inner.maybe_written
     }
@@ -106,6 +107,9 @@ impl fmt::Display for SendError {
 
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return crate::error::fmt_chain(self, f);
+        }
         // The record's bytes stay out: they may be large, and are the user's data.
         f.debug_struct("SendError")
             .field("error", &self.inner.error)
@@ -117,6 +121,12 @@ impl fmt::Debug for SendError {
 impl StdError for SendError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.error.source()
+    }
+}
+
+impl<R> From<TrySendError<R>> for Error {
+    fn from(error: TrySendError<R>) -> Self {
+        error.error
     }
 }
 
