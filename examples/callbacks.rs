@@ -1,6 +1,8 @@
 //! How do I hear of deliveries without waiting for them? A callback for one record, a hook for all of them.
 //!
 //! Callbacks run on threads of their own: one that is slow and one that panics delay nobody.
+//!
+//! Run it with `cargo run --bin callbacks`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -20,10 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 async fn main() -> Result<(), Box<dyn Error>> {
     // The library tells of a callback that panics or takes long as `tracing` events.
     tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
-    let kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS") {
-        Some(_) => Kafka::from_env()?,
-        None => Kafka::embedded()?,
-    };
+    let kafka = Kafka::from_env_or_embedded()?;
     let lines = Topic::new(TOPIC, Utf8, Utf8);
     kafka.ensure_topics(&[TopicSpec::new(TOPIC, 4)]).await?;
 
@@ -42,8 +41,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(error) => eprintln!("callback  {error}"),
     };
     producer.send_with(lines.record("file-1", "a line"), report).await?;
-    // So that the time to connect is not part of what is measured below.
-    let _report = producer.flush(DEADLINE).await;
 
     // Two that misbehave, and many that do not.
     producer.send_with(lines.record("file-1", "slow"), |_| sleep(SLOW)).await?;

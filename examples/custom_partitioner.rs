@@ -1,4 +1,6 @@
 //! How do I choose the partition myself? Urgent orders get a partition of their own, whoever sends them and however.
+//!
+//! Run it with `cargo run --bin custom_partitioner`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -29,10 +31,7 @@ impl Partitioner for ExpressLane {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS") {
-        Some(_) => Kafka::from_env()?,
-        None => Kafka::embedded()?,
-    };
+    let kafka = Kafka::from_env_or_embedded()?;
     let orders = Topic::new(TOPIC, Utf8, Utf8);
     kafka.ensure_topics(&[TopicSpec::new(TOPIC, PARTITIONS)]).await?;
     let producer = kafka.producer().partitioner(ExpressLane).build()?;
@@ -51,12 +50,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("partition {partition}: {}", customers.join(", "));
     }
 
-    // What the partitioner refuses is not sent, and its error is the cause of the record's.
+    // What the partitioner refuses is not sent, and its error is the cause of the one of the record.
     let nameless = Topic::new(TOPIC, NoKey, Utf8);
     match producer.send(nameless.record(&(), "coffee")).await {
         Err(error) if error.error().kind() == ErrorKind::Partitioner => {
-            let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            println!("refused: {error} ({cause})");
+            // `{}` is the error alone, `{:?}` with its causes.
+            println!("refused: {error:?}");
             Ok(())
         }
         other => Err(format!("an order without a customer should have been refused: {other:?}").into()),

@@ -2,6 +2,8 @@
 //!
 //! This program has payments written to Kafka, and starts itself again as the process that collects them. It kills
 //! that process in the middle of a payment, starts another one, and compares: once for each guarantee.
+//!
+//! Run it with `cargo run --bin delivery_semantics`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -107,13 +109,12 @@ struct Stage {
 
 impl Stage {
     fn set() -> Result<Self, Box<dyn Error>> {
-        if let Ok(servers) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
-            return Ok(Self { kafka: Kafka::from_env()?, servers, session_timeout_ms: "6000" });
-        }
-        // The broker is in this process, so it survives the one that is killed.
-        let kafka = Kafka::embedded()?;
-        let servers = kafka.embedded_broker().ok_or("no embedded broker")?.bootstrap_servers().to_owned();
-        Ok(Self { kafka, servers, session_timeout_ms: "1000" })
+        let kafka = Kafka::from_env_or_embedded()?;
+        Ok(match kafka.embedded_broker().map(|broker| broker.bootstrap_servers().to_owned()) {
+            // The broker is in this process, so it survives the one that is killed.
+            Some(servers) => Self { kafka, servers, session_timeout_ms: "1000" },
+            None => Self { kafka, servers: std::env::var("KAFKA_BOOTSTRAP_SERVERS")?, session_timeout_ms: "6000" },
+        })
     }
 
     async fn accident(&self, guarantee: &str) -> Result<Seen, Box<dyn Error>> {

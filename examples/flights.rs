@@ -1,6 +1,7 @@
 //! Does every record arrive? 3,375 flights travel as typed JSON events through Kafka, and every one is accounted for.
 //!
-//! Through the Kafka of `KAFKA_BOOTSTRAP_SERVERS` where that is set, else through a broker inside this process.
+//! Run it with `cargo run --bin flights`: through the Kafka of `KAFKA_BOOTSTRAP_SERVERS` where that is set, else
+//! through a broker inside this process.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,25 +24,6 @@ const PARTITIONS: i32 = 6;
 /// How long to wait for the last flight before saying that some are missing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One line of the file; what is empty there is absent here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Flight {
-    time_hour: String,
-    carrier: String,
-    flight: u16,
-    tailnum: Option<String>,
-    origin: String,
-    dest: String,
-    sched_dep_time: u16,
-    dep_time: Option<u16>,
-    dep_delay: Option<i16>,
-    sched_arr_time: u16,
-    arr_time: Option<u16>,
-    arr_delay: Option<i16>,
-    air_time: Option<u16>,
-    distance: u16,
-}
-
 /// Flights by carrier. Each carrier's are in order, since its name is the key: one key, one partition.
 type Carriers = BTreeMap<String, Vec<Flight>>;
 
@@ -50,10 +32,7 @@ type Flights = Topic<Utf8, Json<Flight>>;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let file: Vec<Flight> = csv::Reader::from_reader(FLIGHTS.as_bytes()).deserialize().collect::<Result<_, _>>()?;
-    let kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS") {
-        Some(_) => Kafka::from_env()?,
-        None => Kafka::embedded()?,
-    };
+    let kafka = Kafka::from_env_or_embedded()?;
     // A topic of its own for every run, so that the flights of another one are not counted.
     let name = format!("flights-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
     let flights = Topic::new(name, Utf8, Json::<Flight>::new());
@@ -113,6 +92,25 @@ async fn consume(
         enter(surplus);
     }
     Ok((carriers, report))
+}
+
+/// One line of the file; what is empty there is absent here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Flight {
+    time_hour: String,
+    carrier: String,
+    flight: u16,
+    tailnum: Option<String>,
+    origin: String,
+    dest: String,
+    sched_dep_time: u16,
+    dep_time: Option<u16>,
+    dep_delay: Option<i16>,
+    sched_arr_time: u16,
+    arr_time: Option<u16>,
+    arr_delay: Option<i16>,
+    air_time: Option<u16>,
+    distance: u16,
 }
 
 fn print_table(handled: &Carriers) {

@@ -1,4 +1,6 @@
 //! How do I add something to every record, and watch every answer, in one place? With an interceptor.
+//!
+//! Run it with `cargo run --bin interceptors`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -56,10 +58,7 @@ impl ProducerInterceptor for Counter {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS") {
-        Some(_) => Kafka::from_env()?,
-        None => Kafka::embedded()?,
-    };
+    let kafka = Kafka::from_env_or_embedded()?;
     let lines = Topic::new(TOPIC, Utf8, Utf8);
     kafka.ensure_topics(&[TopicSpec::new(TOPIC, 4)]).await?;
 

@@ -1,4 +1,6 @@
 //! How do I send? One record awaited, many in flight, without waiting, as a batch, and from a single owner.
+//!
+//! Run it with `cargo run --bin produce`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -14,10 +16,7 @@ type Lines = Topic<Utf8, Utf8>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS") {
-        Some(_) => Kafka::from_env()?,
-        None => Kafka::embedded()?,
-    };
+    let kafka = Kafka::from_env_or_embedded()?;
     let lines = Topic::new(TOPIC, Utf8, Utf8);
     kafka.ensure_topics(&[TopicSpec::new(TOPIC, 4)]).await?;
     let producer = kafka.producer().max_in_flight_records(MAX_IN_FLIGHT).build()?;
@@ -56,7 +55,7 @@ async fn many_in_flight(producer: &Producer, lines: &Lines) -> Result<(), Box<dy
 }
 
 /// `try_enqueue` never waits: where there is no room it gives the record back.
-async fn without_waiting(producer: &Producer, lines: &Lines) -> Result<(), Box<dyn Error>> {
+async fn without_waiting(producer: &Producer, lines: &Lines) -> Result<(), kafka_client::Error> {
     let (mut accepted, mut waited) = (0, 0);
     for _ in 0..2 * MAX_IN_FLIGHT {
         match producer.try_enqueue(lines.record("file-2", "a line")) {
@@ -70,7 +69,7 @@ async fn without_waiting(producer: &Producer, lines: &Lines) -> Result<(), Box<d
                 drop(producer.enqueue(full.into_record()).await?);
                 waited += 1;
             }
-            Err(refused) => return Err(refused.error().clone().into()),
+            Err(refused) => return Err(refused.into()),
         }
     }
     println!("try_enqueue  {accepted} accepted at once, {waited} given back");

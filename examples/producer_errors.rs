@@ -1,7 +1,7 @@
 //! What does a failed send tell me? What went wrong, whether the record may be in the log all the same, what to do
 //! now, and the record itself.
 //!
-//! On the embedded broker only, since that one goes wrong on demand.
+//! Run it with `cargo run --bin producer_errors`: on the embedded broker only, since that one goes wrong on demand.
 
 use std::error::Error;
 use std::time::Duration;

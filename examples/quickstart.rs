@@ -1,10 +1,11 @@
 //! What does it look like? A typed event goes out and comes in, through a broker inside this process.
+//!
+//! Run it with `cargo run --bin quickstart`.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::time::Instant;
 
-use kafka_client::{Json, Kafka, Received, Topic, TopicSpec, Utf8};
+use kafka_client::{Error, Json, Kafka, Received, Topic, TopicSpec, Utf8};
 use tokio::sync::Notify;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -13,7 +14,7 @@ struct Order {
     cents: u32,
 }
 
-/// Ends the example after one order. A service runs until somebody presses Ctrl-C: see `readme_snippet.rs`.
+/// Ends the example after one order. A service runs until somebody presses Ctrl-C: see `readme.rs`.
 static CHARGED: Notify = Notify::const_new();
 
 async fn charge(order: Received<String, Order>) -> Result<(), Infallible> {
@@ -24,7 +25,7 @@ async fn charge(order: Received<String, Order>) -> Result<(), Infallible> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Error> {
     let start = Instant::now();
     let kafka = Kafka::embedded()?;
     let orders = Topic::new("orders", Utf8, Json::<Order>::new());

@@ -1,6 +1,6 @@
 //! Every example, run as a process: it ends by itself, with success, and says what it is there to say.
 //!
-//! On the embedded broker, whatever the environment holds.
+//! On an embedded broker, whatever the environment holds.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
@@ -9,12 +9,17 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use kafka_client::Kafka;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Longer than any example takes on a busy machine: one that hangs fails its test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn start(example: &str) -> Child {
+    start_with(example, &[])
+}
+
+fn start_with(example: &str, variables: &[(&str, &str)]) -> Child {
     let mut command = Command::new(example);
     for (name, _) in std::env::vars_os() {
         // They would send it to a real Kafka.
@@ -22,7 +27,7 @@ fn start(example: &str) -> Child {
             command.env_remove(name);
         }
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for the end of an example, and returns what it printed. None prints more than a pipe holds.
@@ -158,11 +163,15 @@ fn at_least_once_loses_nothing_and_at_most_once_repeats_nothing() {
 
 #[test]
 fn the_readme_example_runs_until_ctrl_c() {
-    let mut example = start(env!("CARGO_BIN_EXE_readme"));
+    // The README has it connect to a Kafka of yours, so it gets one.
+    let kafka = Kafka::embedded().unwrap();
+    let servers = kafka.embedded_broker().unwrap().bootstrap_servers();
+    let mut example = start_with(env!("CARGO_BIN_EXE_readme"), &[("KAFKA_BOOTSTRAP_SERVERS", servers)]);
     let mut lines = BufReader::new(example.stdout.take().unwrap()).lines().map(Result::unwrap);
     // The end of its output ends this, too.
-    assert!(lines.any(|line| line == "charging 450 cents for tea (o-1)"));
+    assert!(lines.any(|line| line == "o-1 owes 1250 cents for a book"));
     let process = Pid::from_child(&example);
     kill_process(process, Signal::INT).unwrap();
+    assert!(lines.any(|line| line == "1 handled"));
     end(example);
 }

@@ -164,8 +164,8 @@ impl Producer {
 
     /// Puts a record in the queue, waiting for room if need be, and returns its [`Delivery`].
     ///
-    /// Order is call order: the record has its place when this function returns its future, before that is polled.
-    /// Waiting for room is fair, first come, first served.
+    /// Order is call order: where there is room, the record has its place when this function returns its future,
+    /// before that is polled. Else it stands in line from the first poll on: first come, first served.
     ///
     /// # Errors
     /// When the record cannot be encoded, is too large, or the producer is closed or has failed for good.
@@ -206,8 +206,9 @@ impl Producer {
 
     /// Puts a record in the queue, waiting for room if need be; `callback` gets the answer.
     ///
-    /// Callbacks run in the order of the answers, on a thread of their own. One that takes long or panics delays no
-    /// delivery, and other callbacks by 10 ms at most (up to 16 may hang at once).
+    /// Callbacks begin in the order of the answers, one after the other, on a thread of their own. One that panics or
+    /// takes long delays no delivery, and other callbacks by 10 ms at most: then those go on without it (up to 16 may
+    /// hang at once).
     ///
     /// # Errors
     /// As [`enqueue`](Self::enqueue); the callback is not called then.
@@ -241,9 +242,9 @@ impl Producer {
     /// Dropping the future ends the waiting only.
     pub async fn flush(&self, deadline: Duration) -> FlushReport {
         let shared = self.shared();
-        let mut count = shared.core.count();
+        let count = shared.core.count();
         let _pump = Pump::start(shared.client.clone());
-        let _ = tokio::time::timeout(deadline, shared.core.drained(&mut count)).await;
+        let _ = tokio::time::timeout(deadline, shared.core.drained()).await;
         shared.report(&count)
     }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::future::try_join_all;
-use kafka_client::{Acks, Bytes, Delivered, Headers, Kafka, Producer, RawRecord, Topic};
+use kafka_client::serde::{Encoded, Serializer, Stop, Target};
+use kafka_client::{Acks, Bytes, Delivered, Headers, Kafka, Producer, RawRecord, Topic, Utf8};
 use tests::harness::oracle::{self, Stored};
 use tests::harness::{Breakable, Cluster, Logs, eventually};
 use tokio::task::block_in_place;
@@ -114,6 +115,43 @@ fn headers() -> Headers {
     headers.push("", "without a name");
     headers.push("größe", "l");
     headers
+}
+
+/// Text, whose values have a header where they start with a capital letter; as a serde has it that tells the schema in
+/// a header, and a topic that has tombstones too.
+struct Marked;
+
+impl Serializer for Marked {
+    type Input = str;
+
+    fn serialize(&self, value: &str, to: &mut Target<'_>, out: &mut Vec<u8>) -> Result<Encoded, Stop> {
+        out.extend_from_slice(value.as_bytes());
+        if value.starts_with(char::is_uppercase) {
+            to.add_header("capital", Some(&value.as_bytes()[..1]));
+        }
+        Ok(Encoded::Bytes)
+    }
+}
+
+#[tokio::test]
+async fn headers_that_a_serde_adds_go_with_their_record_also_in_a_batch() {
+    let lines = given::topic("marked", 1);
+    let marked = Topic::new(lines.name(), Utf8, Marked);
+    let producer = built(given::kafka().producer().linger(Duration::from_millis(1)));
+    let values = ["a", "b", "C", "d", "E", "F", "g", "h"];
+    let batch = producer.send_batch(values.iter().map(|value| marked.record("k", *value)));
+    let sent = tokio::time::timeout(FAILOVER, batch).await.expect("each record of the batch has its answer");
+    assert_eq!(sent.unwrap(), values.len());
+    for value in values {
+        producer.send(marked.record("k", value)).await.unwrap();
+    }
+    let log = given::log(&lines);
+    assert_eq!(given::values(&log), values.repeat(2));
+    for stored in log {
+        let value = stored.value.unwrap();
+        let capital = value[0].is_ascii_uppercase().then(|| ("capital".to_owned(), Some(value.clone())));
+        assert_eq!(stored.headers, Vec::from_iter(capital));
+    }
 }
 
 type Content = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);

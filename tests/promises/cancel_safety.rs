@@ -258,6 +258,33 @@ async fn who_gives_up_its_place_in_line_was_never_accepted() {
     bench.stored_what_was_accepted().await;
 }
 
+/// Woken, but dropped before it runs: the permit is on its way to somebody who is not there any more.
+#[tokio::test]
+async fn room_that_was_granted_to_a_future_that_is_dropped_goes_to_the_next() {
+    let bench = Bench::new("granted");
+    for (name, using) in USES.into_iter().filter(|(name, _)| *name != "flush") {
+        let value = |what: &str| format!("{name}: {what}");
+        for n in 0..ROOM {
+            drop(bench.producer.try_enqueue(given::raw(&bench.lines, "k", value(&format!("full {n}")))).unwrap());
+        }
+        // As many as there is room for, and one behind them.
+        let values: Vec<_> = (0..ROOM).map(|n| value(&format!("granted {n}"))).collect();
+        let mut granted: Vec<_> = values.iter().map(|value| using(&bench, value)).collect();
+        for future in &mut granted {
+            assert!(cut(future, 1).await.is_none());
+        }
+        let behind = value("behind");
+        let mut next = pin!(bench.producer.enqueue(bench.lines.record("k", &behind)));
+        assert!(cut(next.as_mut(), 1).await.is_none());
+        let _ = bench.producer.flush(PATIENCE).await;
+        assert_eq!(bench.producer.in_flight(), 0, "all room is granted, none is taken");
+        drop(granted);
+        drop(tokio::time::timeout(PATIENCE, next).await.expect("the next one gets on").unwrap());
+        bench.is_whole(name).await;
+    }
+    bench.stored_what_was_accepted().await;
+}
+
 #[tokio::test]
 async fn close_may_be_dropped_at_every_poll_and_goes_on_in_the_background() {
     for polls in 0..=MOST_POLLS {

@@ -100,6 +100,27 @@ async fn flushes_overlap_and_each_has_its_own_records() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_flushes_by_many_tasks_at_once_none_tells_of_what_came_after_it() {
+    let lines = given::topic("flushing", 3);
+    let producer = built(given::kafka().producer().linger(Duration::from_millis(1)));
+    let tasks = (0..8).map(|_| {
+        let (producer, lines) = (producer.clone(), lines.clone());
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                let mut mine = enqueued(&producer, &lines, "v", 10).await;
+                let report = producer.flush(PATIENCE).await;
+                assert_eq!(answered(&mut mine), 10);
+                assert!(report.is_complete(), "{report:?}");
+            }
+        })
+    });
+    for task in join_all(tasks).await {
+        task.unwrap();
+    }
+    assert_eq!(given::log(&lines).len(), 8 * 100 * 10);
+}
+
 #[tokio::test]
 async fn a_flush_hears_of_failures_too() {
     let lines = given::topic("failing", 1);

@@ -1,13 +1,13 @@
 //! Where callbacks, delivery hooks and acknowledgement interceptors run: on threads of their own.
 //!
 //! The event thread only puts jobs in line. One runner takes them in order. When it is stuck in one for longer than
-//! [`PATIENCE`], another runner goes on with the rest, up to [`MOST_RUNNERS`]; so a slow callback delays nobody's
-//! delivery, and other callbacks only for that long.
+//! [`PATIENCE`], another runner takes its place and goes on with the rest, while up to [`MOST_RUNNERS`] are stuck; so a
+//! slow callback delays nobody's delivery, and other callbacks only for that long.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,6 @@ pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How many callbacks may be stuck at once before the others wait after all.
 const MOST_RUNNERS: usize = 16;
-/// How long a runner without work stays, unless it is the only one.
-const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) enum Job {
     Callback(Callback, Outcome),
@@ -55,6 +53,9 @@ struct Hand {
     begun: AtomicU64,
     /// The event thread's last look: how many jobs had been begun, and since when.
     seen: Mutex<(u64, Instant)>,
+    /// Whether another runner has taken the place of this one, which ends when it is done with what it is stuck in.
+    /// Of the others there is one: so jobs begin in their order. Changed under the lock of the line.
+    replaced: AtomicBool,
 }
 
 /// How many jobs a runner takes at once.
@@ -90,29 +91,25 @@ impl Runners {
         !line.jobs.is_empty() || line.waiting < line.hands.len()
     }
 
-    /// Looks after runners that are stuck, to be called every few milliseconds while [`busy`](Self::busy): others go
-    /// on with what they hold, and with the line.
+    /// Looks after the runner, to be called every few milliseconds while [`busy`](Self::busy): when it is stuck,
+    /// another one takes its place, what it holds, and the line.
     pub(super) fn watch(self: &Arc<Self>) {
         let mut line = self.line.lock();
-        let now = Instant::now();
-        let mut moving = 0;
-        for hand in line.hands.clone() {
-            if !hand.is_stuck(now) {
-                moving += 1;
-                continue;
+        if let Some(hand) = line.hands.iter().find(|hand| !hand.is_replaced()).cloned() {
+            if line.waiting > 0 || !hand.is_stuck(Instant::now()) {
+                return;
             }
             // Older than anything in the line.
             while let Some(job) = hand.jobs.lock().pop_back() {
                 line.jobs.push_front(job);
             }
-        }
-        if line.jobs.is_empty() || moving > 0 {
-            return;
-        }
-        if line.waiting > 0 {
-            self.ready.notify_one();
-        } else if line.hands.len() < MOST_RUNNERS {
+            if line.jobs.is_empty() || line.hands.len() >= MOST_RUNNERS {
+                return;
+            }
             tracing::warn!(waiting = line.jobs.len(), "a delivery callback runs for long; others go on without it");
+            hand.replaced.store(true, Ordering::Relaxed);
+        }
+        if !line.jobs.is_empty() && line.hands.len() < MOST_RUNNERS {
             self.add_runner(&mut line);
         }
     }
@@ -122,6 +119,7 @@ impl Runners {
             jobs: Mutex::default(),
             begun: AtomicU64::new(0),
             seen: Mutex::new((0, Instant::now())),
+            replaced: AtomicBool::new(false),
         });
         let (runners, mine) = (self.clone(), hand.clone());
         match thread::Builder::new().name("kafka-callbacks".into()).spawn(move || runners.run(&mine)) {
@@ -134,16 +132,16 @@ impl Runners {
     pub(super) fn close(self: &Arc<Self>, deadline: Instant) {
         let mut line = self.line.lock();
         while !line.jobs.is_empty() || line.waiting < line.hands.len() {
-            let look = Instant::now() + PATIENCE;
-            self.idle.wait_until(&mut line, look.min(deadline));
-            MutexGuard::unlocked(&mut line, || self.watch());
-            if look >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 let left = line.jobs.len() + line.hands.iter().map(|hand| hand.jobs.lock().len()).sum::<usize>();
                 tracing::error!(left, "delivery callbacks did not end in time");
                 line.hands.iter().for_each(|hand| hand.jobs.lock().clear());
                 line.jobs.clear();
                 break;
             }
+            self.idle.wait_until(&mut line, deadline.min(now + PATIENCE));
+            MutexGuard::unlocked(&mut line, || self.watch());
         }
         line.closed = true;
         self.ready.notify_all();
@@ -156,7 +154,7 @@ impl Runners {
                 self.job(job);
             }
             let mut line = self.line.lock();
-            if line.jobs.is_empty() && !self.wait(&mut line) {
+            if hand.is_replaced() || (line.jobs.is_empty() && !self.wait(&mut line)) {
                 line.hands.retain(|other| !Arc::ptr_eq(other, hand));
                 self.idle.notify_all();
                 return;
@@ -175,10 +173,9 @@ impl Runners {
         if line.waiting == line.hands.len() {
             self.idle.notify_all();
         }
-        let timed_out = self.ready.wait_for(line, LINGER).timed_out();
+        self.ready.wait(line);
         line.waiting -= 1;
-        let superfluous = timed_out && line.jobs.is_empty() && line.hands.len() > 1;
-        !line.closed && !superfluous
+        !line.closed || !line.jobs.is_empty()
     }
 
     fn job(&self, job: Job) {
@@ -196,6 +193,10 @@ impl Runners {
 impl Hand {
     fn next(&self) -> Option<Job> {
         self.jobs.lock().pop_front()
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Whether no further job was begun for a while.

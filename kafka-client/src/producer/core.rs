@@ -48,10 +48,17 @@ struct State {
     /// Flushes wait for the records of an epoch, so that they do not wait for what is sent after them.
     epoch: usize,
     in_flight: [usize; 2],
-    totals: [Totals; 2],
+    /// An epoch's records since it was last empty; it is another round with each flush.
+    rounds: [Arc<Round>; 2],
 }
 
-/// How records ended, since the producer was built.
+/// How the records ended that joined an epoch between two flushes. Changed and read under the lock of the state.
+#[derive(Default)]
+struct Round {
+    ended: Mutex<Totals>,
+}
+
+/// How records ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) delivered: u64,
@@ -83,11 +90,10 @@ impl Totals {
     }
 }
 
-/// A count of how records end, from a moment on.
+/// A count of how the records end that are in flight at a moment.
 pub(crate) struct Count {
-    /// The epochs that are counted.
-    epochs: Vec<usize>,
-    before: [Totals; 2],
+    /// The rounds that they belong to, and how others of the round had ended before.
+    rounds: [(Arc<Round>, Totals); 2],
 }
 
 /// Why a permit was not to be had at once.
@@ -134,7 +140,7 @@ impl Core {
             closed: false,
             epoch: 0,
             in_flight: [0; 2],
-            totals: [Totals::default(); 2],
+            rounds: Default::default(),
         };
         Self {
             limits,
@@ -253,7 +259,8 @@ impl Core {
             let count = ended.count() as usize;
             state.in_flight[epoch] = state.in_flight[epoch].saturating_sub(count);
             idle |= count > 0 && state.in_flight[epoch] == 0;
-            state.totals[epoch] = state.totals[epoch].plus(*ended);
+            let mut round = state.rounds[epoch].ended.lock();
+            *round = round.plus(*ended);
         }
         let granted = state.grant();
         drop(state);
@@ -280,16 +287,16 @@ impl Core {
 
     /// Begins to count how the records end that are in flight now.
     pub(crate) fn count(&self) -> Count {
-        Count { epochs: [0, 1].into(), before: self.state.lock().totals }
+        let state = self.state.lock();
+        Count { rounds: state.rounds.each_ref().map(|round| (round.clone(), *round.ended.lock())) }
     }
 
     /// How they have ended so far.
     pub(crate) fn counted(&self, count: &Count) -> Totals {
         let state = self.state.lock();
-        count.epochs.iter().fold(Totals::default(), |sum, epoch| {
-            let ended = state.totals[*epoch].minus(count.before[*epoch]);
-            let left = Totals { unknown: state.in_flight[*epoch] as u64, ..Totals::default() };
-            sum.plus(ended).plus(left)
+        count.rounds.iter().fold(Totals::default(), |sum, (round, before)| {
+            let left = Totals { unknown: state.left_of(round) as u64, ..Totals::default() };
+            sum.plus(round.ended.lock().minus(*before)).plus(left)
         })
     }
 
@@ -306,10 +313,11 @@ impl Core {
         first
     }
 
-    /// Waits until every record that was accepted before this call is finished.
+    /// Waits until every record that is counted is finished: those that were accepted before this call, and where
+    /// another flush waits already, those that are accepted until it is done.
     ///
     /// Cancel safe: only the waiting ends.
-    pub(crate) async fn drained(&self, count: &mut Count) {
+    pub(crate) async fn drained(&self) {
         // An epoch may be closed only when the other one is empty; a flush that finds another one waiting waits with
         // it first. Each round ends, because nothing joins a closed epoch but sends that had begun before.
         let old = loop {
@@ -321,9 +329,9 @@ impl Core {
                 let (now, other) = (state.epoch, 1 - state.epoch);
                 if state.in_flight[other] == 0 {
                     state.epoch = other;
-                    // What joins the new epoch came after this call.
-                    count.epochs = vec![now];
-                    break now;
+                    // What joins from here on came after this call, and is not counted.
+                    state.rounds[other] = Arc::default();
+                    break state.rounds[now].clone();
                 }
             }
             idle.await;
@@ -332,7 +340,7 @@ impl Core {
             let idle = self.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
-            if self.state.lock().in_flight[old] == 0 {
+            if self.state.lock().left_of(&old) == 0 {
                 return;
             }
             idle.await;
@@ -367,6 +375,12 @@ impl State {
     #[inline]
     fn fits(&self, records: usize, bytes: usize) -> bool {
         self.free_records >= records && self.free_bytes >= bytes as i64
+    }
+
+    /// How many records of a round are in flight; none where its epoch has begun another one.
+    fn left_of(&self, round: &Arc<Round>) -> usize {
+        let epoch = self.rounds.iter().position(|current| Arc::ptr_eq(current, round));
+        epoch.map_or(0, |epoch| self.in_flight[epoch])
     }
 
     #[inline]

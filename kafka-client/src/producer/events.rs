@@ -131,7 +131,7 @@ impl Events {
         self.control.ended.store(true, Ordering::Release);
         self.control.over.notify_waiters();
         // `close` has returned; but who awaits a delivery still gets its answer, as soon as there is one.
-        while self.core.in_flight() > 0 || self.runners.busy() {
+        while self.core.in_flight() > 0 {
             if let Some(event) = self.queue.poll(IDLE) {
                 self.forward(&event);
             }

@@ -134,7 +134,7 @@ pub(super) type Chunk = [Slot; CHUNK];
 pub(super) const CHUNK: usize = 4096;
 /// How many chunks a producer may have: 16 million results in flight or unread.
 const MOST_CHUNKS: usize = 4096;
-/// How many slots in a row may be taken before there are too few.
+/// How many slots in a row may be taken before the rest of the chunk is passed over.
 const MOST_TAKEN: usize = 64;
 
 /// A slot that belongs to a record.
@@ -171,7 +171,7 @@ impl Ring {
     /// When the application holds more than 16 million results that it never looks at.
     #[inline]
     pub(super) fn next(&mut self) -> (SlotRef, u32) {
-        let mut taken = 0;
+        let (mut taken, mut passed) = (0, 0);
         loop {
             if self.at == CHUNK {
                 self.turn();
@@ -183,8 +183,11 @@ impl Ring {
             }
             taken += 1;
             if taken >= MOST_TAKEN {
-                self.grow();
                 taken = 0;
+                // Only when no chunk has room are there too few: else a few results that are kept unread would cost
+                // another chunk each time round.
+                passed += 1;
+                if passed > self.chunks.len() { self.grow() } else { self.turn() }
             }
         }
     }
@@ -228,6 +231,16 @@ mod tests {
     #[test]
     fn a_slot_takes_32_bytes() {
         assert_eq!(size_of::<Slot>(), 32);
+    }
+
+    #[test]
+    fn results_that_are_kept_unread_do_not_make_the_ring_grow_for_ever() {
+        let mut ring = Ring::new();
+        let kept: Vec<_> = (0..3 * MOST_TAKEN).map(|_| ring.next()).collect();
+        for _ in 0..20 * CHUNK {
+            ring.next().0.slot().clear();
+        }
+        assert!(ring.chunks.len() <= 2, "{} chunks for {} results", ring.chunks.len(), kept.len());
     }
 
     #[test]
