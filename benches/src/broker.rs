@@ -24,7 +24,8 @@ pub(crate) const MOCK_COMMAND: &str = "mock-broker";
 pub(crate) enum Kind {
     /// `KAFKA_BOOTSTRAP_SERVERS` if it is set, else an Apache Kafka started for this run.
     Real,
-    /// librdkafka's mock cluster: for trying the program out. It keeps 5 MiB a partition, and its figures are not those of a broker.
+    /// librdkafka's mock cluster: for trying the program out. It keeps 5 MiB a partition, and its figures are not those
+    /// of a broker.
     Mock,
 }
 
@@ -85,6 +86,15 @@ impl Broker {
         match self {
             Self::Given(_) | Self::Started(_) => u64::MAX,
             Self::Mock(_) => 200_000,
+        }
+    }
+
+    /// How long a fetch waits for records: librdkafka's default, or briefly on the mock, where a fetch that finds one
+    /// partition empty waits to the end, and returns one batch a partition.
+    pub(crate) fn fetch_wait_ms(&self) -> u32 {
+        match self {
+            Self::Given(_) | Self::Started(_) => 500,
+            Self::Mock(_) => 5,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The cases: what is compared with what.
 
+use serde::{Deserialize, Serialize};
+
 use crate::frame::{SATURATED_TASKS, Side};
 use crate::{ours, peers, twin};
 
@@ -9,16 +11,24 @@ pub(crate) struct Case {
     pub(crate) about: &'static str,
     pub(crate) unit: Unit,
     pub(crate) starts: Starts,
-    /// Messages a side and round.
+    /// Messages a side and round; where records keep a pace, at most as many.
     pub(crate) messages: u64,
     /// How long librdkafka waits for more of a batch.
     pub(crate) linger_ms: u32,
-    /// `None` while our side is not written.
-    pub(crate) ours: Option<Side>,
+    pub(crate) ours: Side,
     pub(crate) baseline: Peer,
     pub(crate) second: Option<Peer>,
+    /// Measured in the same rounds and told in the same line.
+    pub(crate) end_to_end: Option<Further>,
     /// Whether `--instructions` counts it.
     pub(crate) hot: bool,
+}
+
+/// A further comparison of a case.
+pub(crate) struct Further {
+    pub(crate) ours: Side,
+    pub(crate) baseline: Peer,
+    pub(crate) second: Peer,
 }
 
 /// What ours is compared with.
@@ -49,8 +59,9 @@ impl Unit {
 }
 
 /// The topic at the start of a case.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Starts {
+    /// Whoever reads it starts at its end: a later round finds the records of those before.
     Empty,
     /// It holds as many messages as a round reads.
     Full,
@@ -67,9 +78,10 @@ pub(crate) const CASES: &[Case] = &[
         starts: Starts::Empty,
         messages: 1_000_000,
         linger_ms: 5,
-        ours: Some(ours::batch),
+        ours: ours::batch,
         baseline: C_PRODUCE,
         second: Some(Peer { name: "C produce_batch", side: twin::produce_in_batches }),
+        end_to_end: None,
         hot: true,
     },
     Case {
@@ -79,9 +91,10 @@ pub(crate) const CASES: &[Case] = &[
         starts: Starts::Empty,
         messages: 1_000_000,
         linger_ms: 5,
-        ours: Some(ours::awaited),
+        ours: ours::awaited,
         baseline: C_PRODUCE,
         second: None,
+        end_to_end: None,
         hot: true,
     },
     Case {
@@ -91,9 +104,10 @@ pub(crate) const CASES: &[Case] = &[
         starts: Starts::Empty,
         messages: 1_000_000,
         linger_ms: 5,
-        ours: Some(ours::awaited_shared),
+        ours: ours::awaited_shared,
         baseline: C_PRODUCE,
         second: None,
+        end_to_end: None,
         hot: true,
     },
     Case {
@@ -103,9 +117,10 @@ pub(crate) const CASES: &[Case] = &[
         starts: Starts::Empty,
         messages: 1_000_000,
         linger_ms: 5,
-        ours: Some(ours::callback),
+        ours: ours::callback,
         baseline: C_PRODUCE,
         second: None,
+        end_to_end: None,
         hot: true,
     },
     Case {
@@ -116,9 +131,10 @@ pub(crate) const CASES: &[Case] = &[
         messages: 4 * SATURATED_TASKS,
         // A queue of 100 never fills a batch: waiting would only cap both sides at 100 records a wait.
         linger_ms: 0,
-        ours: Some(ours::saturated),
+        ours: ours::saturated,
         baseline: Peer { name: "rdkafka FutureProducer", side: peers::future_producer_saturated },
         second: Some(Peer { name: "FutureProducer, one at a time", side: peers::future_producer_one_at_a_time }),
+        end_to_end: None,
         hot: false,
     },
     Case {
@@ -128,9 +144,10 @@ pub(crate) const CASES: &[Case] = &[
         starts: Starts::Full,
         messages: 2_000_000,
         linger_ms: 5,
-        ours: Some(ours::batches),
+        ours: ours::batches,
         baseline: Peer { name: "C consume_batch_queue", side: twin::consume_batch },
         second: Some(Peer { name: "C consumer_poll", side: twin::consumer_poll }),
+        end_to_end: None,
         hot: true,
     },
     Case {
@@ -140,33 +157,27 @@ pub(crate) const CASES: &[Case] = &[
         starts: Starts::Full,
         messages: 1_000_000,
         linger_ms: 5,
-        ours: Some(ours::records),
+        ours: ours::records,
         baseline: Peer { name: "rdkafka stream().next()", side: peers::stream_next },
         second: None,
+        end_to_end: None,
         hot: false,
     },
     Case {
-        name: "latency-acknowledgement",
-        about: "from send to acknowledgement, linger 0, one record in flight",
+        name: "latency",
+        about: "linger 0: from send to acknowledgement, one in flight; and to the consumer, 1,000 records a second",
         unit: Unit::Microseconds,
         starts: Starts::Empty,
         messages: 2_000,
         linger_ms: 0,
-        ours: Some(ours::acknowledgement),
-        baseline: Peer { name: "C produce and poll", side: twin::sync_produce },
+        ours: ours::acknowledgement,
+        baseline: Peer { name: "C sync poll", side: twin::sync_produce },
         second: None,
-        hot: false,
-    },
-    Case {
-        name: "latency-end-to-end",
-        about: "from send to the consumer, linger 0, 1,000 records a second",
-        unit: Unit::Microseconds,
-        starts: Starts::Empty,
-        messages: 2_000,
-        linger_ms: 0,
-        ours: Some(ours::end_to_end),
-        baseline: Peer { name: "rdkafka BaseConsumer::poll", side: peers::base_consumer_end_to_end },
-        second: Some(Peer { name: "C consumer_poll", side: twin::end_to_end }),
+        end_to_end: Some(Further {
+            ours: ours::end_to_end,
+            baseline: Peer { name: "rdkafka BaseConsumer::poll", side: peers::base_consumer_end_to_end },
+            second: Peer { name: "C consumer_poll", side: twin::end_to_end },
+        }),
         hot: false,
     },
 ];
@@ -182,6 +193,6 @@ pub(crate) fn named(name: &str) -> Vec<&'static Case> {
 
 /// One line a case, for people.
 pub(crate) fn list() -> String {
-    let lines = CASES.iter().map(|case| format!("  {:<24} {} ({})\n", case.name, case.about, case.baseline.name));
+    let lines = CASES.iter().map(|case| format!("  {:<21} {} ({})\n", case.name, case.about, case.baseline.name));
     format!("cases, and what each is compared with:\n{}", lines.collect::<String>())
 }

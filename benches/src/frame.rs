@@ -2,12 +2,13 @@
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
+use std::iter;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, Topic};
-use crate::cases::{Case, Starts, Unit};
+use crate::cases::{Case, Peer, Starts, Unit};
 use crate::meter::{self, Used};
 use crate::twin;
 
@@ -31,13 +32,15 @@ pub(crate) const SATURATED_QUEUE: u64 = 100;
 pub(crate) type Side = fn(&Load) -> Outcome<Sample>;
 
 /// The work of one side in one round.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) bootstrap: String,
     /// It exists, with [`PARTITIONS`] partitions; for the consuming cases it holds exactly `messages` messages.
     pub(crate) topic: String,
     pub(crate) messages: u64,
     pub(crate) linger_ms: u32,
+    pub(crate) starts: Starts,
+    pub(crate) fetch_wait_ms: u32,
 }
 
 impl Load {
@@ -61,7 +64,8 @@ impl Load {
             ("group.id", format!("{}-{:08x}", self.topic, random() as u32)),
             ("enable.auto.commit", "false".into()),
             ("enable.auto.offset.store", "false".into()),
-            ("auto.offset.reset", "earliest".into()),
+            ("auto.offset.reset", if self.starts == Starts::Full { "earliest" } else { "latest" }.into()),
+            ("fetch.wait.max.ms", self.fetch_wait_ms.to_string()),
             // The default stops fetching a partition for a whole second once 100,000 messages wait.
             ("queued.min.messages", "1000000".into()),
             ("queued.max.messages.kbytes", "1048576".into()),
@@ -139,6 +143,8 @@ struct Line<'a> {
     baseline_order_kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     second: Option<Second<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_to_end: Option<EndToEnd<'a>>,
     allocator: &'a str,
 }
 
@@ -149,6 +155,18 @@ struct Second<'a> {
     ratio: Spread,
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline_cpu_s_per_million: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added: Option<Spread>,
+}
+
+#[derive(Serialize)]
+struct EndToEnd<'a> {
+    baseline_name: &'a str,
+    ours: f64,
+    baseline: f64,
+    ratio: Spread,
+    added: Spread,
+    second: Second<'a>,
 }
 
 #[derive(Serialize)]
@@ -181,6 +199,25 @@ impl Series {
     }
 }
 
+/// Ours and what it is compared with.
+struct Contest {
+    ours: Series,
+    baseline: Series,
+    second: Option<Series>,
+}
+
+impl Contest {
+    fn new(name: &'static str, ours: Side, baseline: &Peer, second: Option<&Peer>) -> Self {
+        let peer = |peer: &Peer| Series::new(peer.name, peer.side);
+        Self { ours: Series::new(name, ours), baseline: peer(baseline), second: second.map(peer) }
+    }
+
+    fn sides(&mut self, with_ours: bool) -> impl Iterator<Item = &mut Series> {
+        let ours = with_ours.then_some(&mut self.ours);
+        ours.into_iter().chain([&mut self.baseline]).chain(&mut self.second)
+    }
+}
+
 /// Runs the rounds of one case and prints its line; with `twin_only`, runs the baselines alone and prints none.
 pub(crate) fn measure(
     case: &Case,
@@ -190,68 +227,65 @@ pub(crate) fn measure(
     twin_only: bool,
 ) -> Outcome<()> {
     let mut messages = messages.unwrap_or(case.messages);
-    if matches!(case.starts, Starts::Full) {
+    if case.starts == Starts::Full {
         messages = messages.min(broker.keeps());
     }
-    let topic = prepare(case, broker, messages)?;
-    let load =
-        Load { bootstrap: broker.bootstrap().into(), topic: topic.name.clone(), messages, linger_ms: case.linger_ms };
-
-    let mut sides = vec![Series::new(case.baseline.name, case.baseline.side)];
-    sides.extend(case.second.iter().map(|peer| Series::new(peer.name, peer.side)));
-    match case.ours {
-        Some(ours) if !twin_only => sides.push(Series::new("ours", ours)),
-        None if !twin_only => return Err(format!("{} has only its baselines yet: --twin-only", case.name).into()),
-        _ => {}
+    if case.end_to_end.is_some() {
+        messages = messages.min(case.messages);
     }
-    run_rounds(case, &load, rounds, &mut sides)?;
-
-    match (sides.pop(), sides.as_slice()) {
-        (Some(ours), [baseline, rest @ ..]) if !twin_only => {
-            println!("{}", serde_json::to_string(&line(case, rounds, &ours, baseline, rest.first()))?);
-        }
-        _ => {}
+    // Deletes the topic in the end.
+    let (_topic, load) = prepare(case, broker, messages)?;
+    let mut contest = Contest::new("ours", case.ours, &case.baseline, case.second.as_ref());
+    let mut end_to_end = case
+        .end_to_end
+        .as_ref()
+        .map(|further| Contest::new("ours, end to end", further.ours, &further.baseline, Some(&further.second)));
+    for round in 0..=rounds {
+        // Each round shuffles the sides, so that no side always runs second.
+        let mut sides: Vec<_> =
+            iter::once(&mut contest).chain(&mut end_to_end).flat_map(|contest| contest.sides(!twin_only)).collect();
+        shuffle(&mut sides);
+        sides.into_iter().try_for_each(|series| run(case, &load, (round, rounds), series))?;
+    }
+    if !twin_only {
+        println!("{}", serde_json::to_string(&line(case, rounds, &contest, end_to_end.as_ref()))?);
     }
     Ok(())
 }
 
 /// Makes the topic that a case starts from.
-pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<Topic<'b>> {
+pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<(Topic<'b>, Load)> {
     let topic = broker.topic(case.name)?;
-    if matches!(case.starts, Starts::Full) {
+    let load = Load {
+        bootstrap: broker.bootstrap().into(),
+        topic: topic.name.clone(),
+        messages,
+        linger_ms: case.linger_ms,
+        starts: case.starts,
+        fetch_wait_ms: broker.fetch_wait_ms(),
+    };
+    if case.starts == Starts::Full {
         eprintln!("{}: filling a topic with {messages} messages", case.name);
-        twin::fill(&Load {
-            bootstrap: broker.bootstrap().into(),
-            topic: topic.name.clone(),
-            messages,
-            linger_ms: case.linger_ms,
-        })?;
+        twin::fill(&load)?;
     }
-    Ok(topic)
+    Ok((topic, load))
 }
 
-/// Round 0 warms up the broker and is forgotten. Each round shuffles the sides, so that no side always runs second.
-fn run_rounds(case: &Case, load: &Load, rounds: usize, sides: &mut [Series]) -> Outcome<()> {
-    for round in 0..=rounds {
-        let mut order: Vec<usize> = (0..sides.len()).collect();
-        shuffle(&mut order);
-        for series in order {
-            let series = &mut sides[series];
-            let sample = (series.side)(load).map_err(|error| format!("{}, {}: {error}", case.name, series.name))?;
-            eprintln!(
-                "{} {round}/{rounds} {:<28} {:>12.1} {} {:>7.3} cpu s/M {:>6.2} allocs/op{}",
-                case.name,
-                series.name,
-                sample.value,
-                case.unit.name(),
-                sample.cpu_s_per_million(),
-                sample.allocations_per_operation(),
-                sample.order_kept.map(|kept| if kept { ", order kept" } else { ", ORDER LOST" }).unwrap_or_default(),
-            );
-            if round > 0 {
-                series.samples.push(sample);
-            }
-        }
+/// Runs one side once. Round 0 warms up the broker and is forgotten.
+fn run(case: &Case, load: &Load, (round, rounds): (usize, usize), series: &mut Series) -> Outcome<()> {
+    let sample = (series.side)(load).map_err(|error| format!("{}, {}: {error}", case.name, series.name))?;
+    eprintln!(
+        "{} {round}/{rounds} {:<28} {:>12.1} {} {:>7.3} cpu s/M {:>6.2} allocs/op{}",
+        case.name,
+        series.name,
+        sample.value,
+        case.unit.name(),
+        sample.cpu_s_per_million(),
+        sample.allocations_per_operation(),
+        sample.order_kept.map(|kept| if kept { ", order kept" } else { ", ORDER LOST" }).unwrap_or_default(),
+    );
+    if round > 0 {
+        series.samples.push(sample);
     }
     Ok(())
 }
@@ -259,33 +293,51 @@ fn run_rounds(case: &Case, load: &Load, rounds: usize, sides: &mut [Series]) -> 
 fn line<'a>(
     case: &'a Case,
     rounds: usize,
-    ours: &Series,
-    baseline: &'a Series,
-    second: Option<&'a Series>,
+    Contest { ours, baseline, second }: &'a Contest,
+    end_to_end: Option<&'a Contest>,
 ) -> Line<'a> {
-    let cpu = |series: &Series| case.unit.is_rate().then(|| rounded(series.median(Sample::cpu_s_per_million)));
+    let unit = case.unit;
+    let cpu = |series: &Series| unit.is_rate().then(|| rounded(series.median(Sample::cpu_s_per_million)));
+    let value = |series: &Series| rounded(series.median(|sample| sample.value));
+    let second_of = |ours: &Series, second: &'a Series| Second {
+        baseline_name: second.name,
+        baseline: value(second),
+        ratio: ratio(unit, ours, second),
+        baseline_cpu_s_per_million: cpu(second),
+        added: (!unit.is_rate()).then(|| added(ours, second)),
+    };
     Line {
         case: case.name,
-        unit: case.unit.name(),
+        unit: unit.name(),
         baseline_name: baseline.name,
-        ours: rounded(ours.median(|sample| sample.value)),
-        baseline: rounded(baseline.median(|sample| sample.value)),
-        ratio: ratio(case.unit, ours, baseline),
+        ours: value(ours),
+        baseline: value(baseline),
+        ratio: ratio(unit, ours, baseline),
         allocs_per_op: rounded(ours.median(Sample::allocations_per_operation)),
         rounds,
         cpu_s_per_million: cpu(ours),
         baseline_cpu_s_per_million: cpu(baseline),
-        added: (!case.unit.is_rate()).then(|| paired(ours, baseline, |ours, theirs| ours - theirs)),
+        added: (!unit.is_rate()).then(|| added(ours, baseline)),
         order_kept: ours.order_kept(),
         baseline_order_kept: baseline.order_kept(),
-        second: second.map(|second| Second {
-            baseline_name: second.name,
-            baseline: rounded(second.median(|sample| sample.value)),
-            ratio: ratio(case.unit, ours, second),
-            baseline_cpu_s_per_million: cpu(second),
+        second: second.as_ref().map(|second| second_of(ours, second)),
+        end_to_end: end_to_end.and_then(|Contest { ours, baseline, second }| {
+            Some(EndToEnd {
+                baseline_name: baseline.name,
+                ours: value(ours),
+                baseline: value(baseline),
+                ratio: ratio(unit, ours, baseline),
+                added: added(ours, baseline),
+                second: second_of(ours, second.as_ref()?),
+            })
         }),
         allocator: meter::ALLOCATOR_NAME,
     }
+}
+
+/// Ours less the baseline of the same round, over the rounds.
+fn added(ours: &Series, baseline: &Series) -> Spread {
+    paired(ours, baseline, |ours, theirs| ours - theirs)
 }
 
 /// How many times better ours is than the baseline of the same round, over the rounds.
@@ -319,7 +371,7 @@ pub(crate) fn rounded(figure: f64) -> f64 {
     if figure.abs() >= 1000.0 { figure.round() } else { (figure * 1000.0).round() / 1000.0 }
 }
 
-fn shuffle(order: &mut [usize]) {
+fn shuffle<T>(order: &mut [T]) {
     for end in (1..order.len()).rev() {
         order.swap(end, (random() % (end as u64 + 1)) as usize);
     }

@@ -53,13 +53,8 @@ pub(crate) fn count(
     let many = messages.unwrap_or(200_000).min(broker.keeps());
     let few = many / 4;
     // A topic each: a consumer fetches ahead, so a shared one would cost the shorter run more than it reads.
-    let topics = [(few, frame::prepare(case, broker, few)?), (many, frame::prepare(case, broker, many)?)];
-    let loads = topics.each_ref().map(|(messages, topic)| Load {
-        bootstrap: broker.bootstrap().into(),
-        topic: topic.name.clone(),
-        messages: *messages,
-        linger_ms: LINGER_MS,
-    });
+    let topics = [frame::prepare(case, broker, few)?, frame::prepare(case, broker, many)?];
+    let loads = topics.each_ref().map(|(_, load)| Load { linger_ms: LINGER_MS, ..load.clone() });
     let per_message = |side: &str, name: &str| -> Outcome<f64> {
         let mut counts = Vec::new();
         for round in 1..=rounds {
@@ -104,8 +99,7 @@ fn collected(case: &Case, side: &str, load: &Load) -> Outcome<u64> {
         .args(["--tool=callgrind", "--fair-sched=yes", "--quiet"])
         .arg(format!("--callgrind-out-file={}", report.display()))
         .arg(std::env::current_exe()?)
-        .args([SIDE_COMMAND, case.name, side, &load.bootstrap, &load.topic])
-        .args([load.messages.to_string(), load.linger_ms.to_string()])
+        .args([SIDE_COMMAND, case.name, side, &serde_json::to_string(load)?])
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("valgrind does not start ({error}): install it for --instructions"))?;
@@ -127,16 +121,17 @@ fn total(report: &str) -> Option<u64> {
 
 /// Is one side: does the work that the arguments after the command tell, and prints nothing.
 pub(crate) fn run_side(mut arguments: impl Iterator<Item = String>) -> Outcome<()> {
-    let mut next = || arguments.next().ok_or("benches side CASE SIDE BOOTSTRAP TOPIC MESSAGES LINGER_MS");
+    let mut next = || arguments.next().ok_or("benches side CASE SIDE LOAD");
     let (name, side) = (next()?, next()?);
-    let load = Load { bootstrap: next()?, topic: next()?, messages: next()?.parse()?, linger_ms: next()?.parse()? };
+    let load: Load = serde_json::from_str(&next()?)?;
     let case = cases::named(&name).first().copied().ok_or("there is no such case")?;
-    let side: Option<Side> = match side.as_str() {
-        "ours" => case.ours,
-        "baseline" => Some(case.baseline.side),
-        _ => case.second.as_ref().map(|second| second.side),
+    let side: Side = match (side.as_str(), &case.second) {
+        ("ours", _) => case.ours,
+        ("baseline", _) => case.baseline.side,
+        ("second", Some(second)) => second.side,
+        _ => return Err("the case has no such side".into()),
     };
-    side.ok_or("the case has no such side")?(&load).map(|_| ())
+    side(&load).map(|_| ())
 }
 
 #[cfg(test)]

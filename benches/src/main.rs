@@ -27,9 +27,11 @@ use frame::Outcome;
 
 const USAGE: &str = "usage: benches CASE... [--rounds N] [--messages N] [--instructions] [--broker real|mock]
 
+Without a case: the list of cases.
+
   CASE            a name below, or the start of several: `produce`, `consume`, `latency`
   --rounds N      measured rounds, after one that is not (9; 3 with --instructions)
-  --messages N    messages a side and round, in place of the case's own number
+  --messages N    messages a side and round, in place of the case's own number (of which `latency` takes no more)
   --instructions  counts instructions a message under callgrind in place of time
   --broker KIND   `real` (KAFKA_BOOTSTRAP_SERVERS if set, else one is started), or `mock`, librdkafka's own
 ";
@@ -41,6 +43,7 @@ struct Request {
     messages: Option<u64>,
     instructions: bool,
     twin_only: bool,
+    help: bool,
     broker: broker::Kind,
 }
 
@@ -80,11 +83,13 @@ fn parse() -> Outcome<Request> {
         messages: None,
         instructions: false,
         twin_only: false,
+        help: false,
         broker: broker::Kind::Real,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
+            Long("help") | Short('h') => request.help = true,
             Long("rounds") => request.rounds = Some(at_least_one(parser.value()?.parse()?, "--rounds")?),
             Long("messages") => request.messages = Some(at_least_one(parser.value()?.parse()?, "--messages")?),
             Long("instructions") => request.instructions = true,
@@ -109,8 +114,13 @@ fn at_least_one<T: PartialOrd + From<u8>>(number: T, option: &str) -> Outcome<T>
 }
 
 fn run(request: &Request) -> Outcome<()> {
+    if request.help {
+        println!("{USAGE}\n{}", cases::list());
+        return Ok(());
+    }
     if request.names.is_empty() {
-        eprintln!("{USAGE}\n{}", cases::list());
+        // The list alone: `.ci/benches` takes what looks like a name.
+        print!("{}", cases::list());
         return Ok(());
     }
     let chosen: Vec<&Case> = request.names.iter().flat_map(|name| cases::named(name)).collect();

@@ -10,6 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use crate::cases::Starts;
 use crate::frame::{Load, Outcome, PARTITIONS, SATURATED_QUEUE, SATURATED_TASKS, Sample, VALUE};
 use crate::meter::Window;
 use crate::trip::Trip;
@@ -81,7 +82,7 @@ async fn send(producer: &FutureProducer, topic: &str, partition: i32) -> Result<
 pub(crate) fn stream_next(load: &Load) -> Outcome<Sample> {
     runtime()?.block_on(async {
         let consumer: StreamConsumer = config(load, load.consumer_settings()).create()?;
-        consumer.assign(&from_the_beginning(load)?)?;
+        consumer.assign(&assignment(load)?)?;
         let mut stream = consumer.stream();
         let (mut window, mut seen, mut bytes) = (None, 0, 0);
         while seen < load.messages {
@@ -111,7 +112,7 @@ pub(crate) fn base_consumer_end_to_end(load: &Load) -> Outcome<Sample> {
 
 fn receive_trip(load: &Load, trip: &Trip) -> Outcome<()> {
     let consumer: BaseConsumer = config(load, load.consumer_settings()).create()?;
-    consumer.assign(&from_the_beginning(load)?)?;
+    consumer.assign(&assignment(load)?)?;
     while !trip.is_over() {
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             trip.arrive(message?.payload().unwrap_or_default());
@@ -120,10 +121,12 @@ fn receive_trip(load: &Load, trip: &Trip) -> Outcome<()> {
     Ok(())
 }
 
-fn from_the_beginning(load: &Load) -> Outcome<TopicPartitionList> {
+/// As the twin assigns them.
+fn assignment(load: &Load) -> Outcome<TopicPartitionList> {
+    let offset = if load.starts == Starts::Full { Offset::Beginning } else { Offset::End };
     let mut partitions = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        partitions.add_partition_offset(&load.topic, partition, Offset::Beginning)?;
+        partitions.add_partition_offset(&load.topic, partition, offset)?;
     }
     Ok(partitions)
 }

@@ -85,7 +85,10 @@ impl<K: Serializer, V: Serializer> fmt::Debug for Record<'_, K, V> {
 }
 
 /// A record as bytes: what a failed send gives back, and what can be sent as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// One that was given back has the headers with which it was sent, those of interceptors and serdes included. Sending
+/// it again, it passes the interceptors without being shown to them a second time.
+#[derive(Clone, Debug)]
 pub struct RawRecord {
     topic: String,
     /// The partition asked for, or the one that the partitioner had chosen.
@@ -98,17 +101,33 @@ pub struct RawRecord {
     pub headers: Headers,
     /// Milliseconds since the epoch; `None`: the time at which it is sent.
     pub timestamp: Option<i64>,
+    intercepted: bool,
 }
+
+/// Equal as records; whether interceptors have seen them does not count.
+impl PartialEq for RawRecord {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.topic, self.partition, &self.key, &self.value, &self.headers, self.timestamp)
+            == (&other.topic, other.partition, &other.key, &other.value, &other.headers, other.timestamp)
+    }
+}
+
+impl Eq for RawRecord {}
 
 impl RawRecord {
     /// A record of these bytes, without headers.
     pub fn new(topic: impl Into<String>, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Self {
-        Self { topic: topic.into(), partition: None, key, value, headers: Headers::new(), timestamp: None }
+        let (topic, headers) = (topic.into(), Headers::new());
+        Self { topic, partition: None, key, value, headers, timestamp: None, intercepted: false }
     }
 
     /// The topic it is for.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    pub(crate) fn set_intercepted(&mut self, intercepted: bool) {
+        self.intercepted = intercepted;
     }
 }
 
@@ -133,6 +152,10 @@ pub(crate) mod sealed {
         fn headers(&self) -> Option<&Headers>;
         /// Whether there is neither timestamp nor header.
         fn is_plain(&self) -> bool;
+        /// Whether interceptors have seen it before.
+        fn is_intercepted(&self) -> bool {
+            false
+        }
         /// Key and value, where both stand in the record as they are sent.
         fn in_place(&self) -> Option<[Option<&[u8]>; 2]>;
         /// Encodes key and value, in place or at the end of `scratch`, which keeps what it held.
@@ -220,6 +243,10 @@ pub(crate) mod sealed {
             self.headers.is_empty() && self.timestamp.is_none()
         }
 
+        fn is_intercepted(&self) -> bool {
+            self.intercepted
+        }
+
         fn in_place(&self) -> Option<[Option<&[u8]>; 2]> {
             Some([self.key.as_deref(), self.value.as_deref()])
         }
@@ -252,6 +279,10 @@ pub(crate) mod sealed {
 
         fn is_plain(&self) -> bool {
             (**self).is_plain()
+        }
+
+        fn is_intercepted(&self) -> bool {
+            (**self).is_intercepted()
         }
 
         fn in_place(&self) -> Option<[Option<&[u8]>; 2]> {

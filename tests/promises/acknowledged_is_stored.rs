@@ -189,9 +189,8 @@ async fn a_killed_leader_loses_duplicates_and_reorders_nothing() {
     let all = PARTITIONS as usize * EACH;
     let acknowledged =
         async |share| eventually("a share is acknowledged", FAILOVER, async || count.load(Relaxed) >= share).await;
-    let writers = (0..PARTITIONS).map(|partition| {
-        tokio::spawn(write_in_order(producer.clone(), lines.clone(), partition, count.clone()))
-    });
+    let writers = (0..PARTITIONS)
+        .map(|partition| tokio::spawn(write_in_order(producer.clone(), lines.clone(), partition, count.clone())));
     let writers: Vec<_> = writers.collect();
     acknowledged(all / 3).await;
     block_in_place(|| node.kill());

@@ -38,10 +38,9 @@ fn an_unknown_key_or_a_malformed_value_is_named() {
         ("partitioner", "hash"),
         ("dr_cb", "x"),
     ] {
-        for said in [
-            refusal(anywhere().set(key, value)),
-            refusal(Kafka::connect("localhost:9092").set(key, value).producer()),
-        ] {
+        for said in
+            [refusal(anywhere().set(key, value)), refusal(Kafka::connect("localhost:9092").set(key, value).producer())]
+        {
             assert!(said.contains(key), "{key}={value}: {said}");
         }
     }
@@ -65,11 +64,7 @@ fn of_a_contradiction_both_sides_are_named() {
         (anywhere().set("max.in.flight", "6"), "max.in.flight=6", "enable.idempotence=true"),
         (anywhere().delivery_timeout(Duration::from_secs(5)), "message.timeout.ms=5000", "enable.idempotence=true"),
         (anywhere().linger(Duration::from_secs(301)), "linger.ms", "message.timeout.ms"),
-        (
-            anywhere().set("transactional.id", "t").idempotence(false),
-            "transactional.id=t",
-            "enable.idempotence=false",
-        ),
+        (anywhere().set("transactional.id", "t").idempotence(false), "transactional.id=t", "enable.idempotence=false"),
         (anywhere().set("delivery.report.only.error", "true"), "delivery.report.only.error=true", "this producer"),
         (anywhere().set("sasl.username", "u"), "sasl.username", "security.protocol"),
         (sasl("PLAIN"), "sasl.mechanism=PLAIN", "sasl.username"),
@@ -87,6 +82,19 @@ fn a_typed_option_wins_over_the_escape_hatch_and_says_so() {
     assert!(printed.contains("7") && !printed.contains("8"), "{printed}");
     builder.build().unwrap();
     assert!(logs.any(|line| line.message == "the option for `linger.ms` wins over `set(\"linger.ms\", ..)`"));
+}
+
+/// The negative control: what librdkafka takes without a word, and what comes of it shows later or never.
+#[test]
+fn librdkafka_alone_takes_much_of_it() {
+    for (key, value) in [("linger.ms", "5ms"), ("bootstrap.servers", "a:b"), ("message.timeout.ms", "3000")] {
+        let mut naive = rdkafka::ClientConfig::new();
+        naive.set("bootstrap.servers", "localhost:9092").set("enable.idempotence", "true").set(key, value);
+        naive.create::<rdkafka::producer::BaseProducer>().unwrap();
+        let builder = Kafka::connect("localhost:9092").set(key, value).producer();
+        let ours = if key == "bootstrap.servers" { Kafka::connect(value).producer() } else { builder };
+        assert!(refusal(ours).contains(key));
+    }
 }
 
 /// The secrets of this file; no other text contains it.

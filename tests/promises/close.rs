@@ -169,7 +169,9 @@ fn a_producer_dropped_without_close_delivers_what_it_has_and_logs_how_much_that_
     }
     assert_eq!(given::log(&lines).len(), 337);
     let said = |text: &str, field: &str| {
-        logs.any(|line| line.message.starts_with(text) && line.field(field) == "337" && line.level <= tracing::Level::WARN)
+        logs.any(|line| {
+            line.message.starts_with(text) && line.field(field) == "337" && line.level <= tracing::Level::WARN
+        })
     };
     assert!(said("producer dropped without close", "in_flight"));
     tests::harness::eventually_blocking("the log tells how it ended", PATIENCE, || {

@@ -61,11 +61,6 @@ pub(crate) fn values(log: &[Stored]) -> Vec<String> {
     log.iter().map(|stored| text(stored.value.as_deref())).collect()
 }
 
-/// The keys of a log, which are text.
-pub(crate) fn keys(log: &[Stored]) -> Vec<String> {
-    log.iter().map(|stored| text(stored.key.as_deref())).collect()
-}
-
 /// Bytes that are text; none are `null`.
 pub(crate) fn text(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "null".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())

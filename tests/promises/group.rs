@@ -109,7 +109,12 @@ impl Account {
 
     /// The offsets of a partition, in the order in which they were handled.
     pub(crate) fn offsets(&self, partition: i32) -> Vec<i64> {
-        self.lines.lock().iter().filter(|handled| handled.partition == partition).map(|handled| handled.offset).collect()
+        self.lines
+            .lock()
+            .iter()
+            .filter(|handled| handled.partition == partition)
+            .map(|handled| handled.offset)
+            .collect()
     }
 
     /// By partition, the first offset that nobody has handled yet.

@@ -71,7 +71,8 @@ struct Watched {
 impl Watched {
     fn new() -> Self {
         let erring = Watching { fail: true, ..Watching::new("erring") };
-        let panicking = Watching { misbehave: || panic!("an interceptor that panics, on purpose"), ..Watching::new("panicking") };
+        let panicking =
+            Watching { misbehave: || panic!("an interceptor that panics, on purpose"), ..Watching::new("panicking") };
         let good = Watching::new("good");
         let hooked: Arc<Mutex<BTreeMap<String, Seen>>> = Arc::default();
         let mut seen: Vec<_> = [&erring, &panicking, &good].map(|watching| watching.seen.clone()).into();
@@ -94,7 +95,8 @@ impl Watched {
     /// Waits until everybody has seen exactly this.
     async fn all_see(&self, expected: &[(&str, Seen)]) {
         let expected: BTreeMap<_, _> = expected.iter().map(|(key, seen)| ((*key).to_owned(), *seen)).collect();
-        let ends = |seen: &BTreeMap<String, Seen>| seen.values().map(|seen| seen.delivered + seen.failed).sum::<usize>();
+        let ends =
+            |seen: &BTreeMap<String, Seen>| seen.values().map(|seen| seen.delivered + seen.failed).sum::<usize>();
         eventually("every end was told", PATIENCE, async || {
             self.seen.iter().all(|seen| ends(&seen.lock()) >= expected.len())
         })
@@ -116,10 +118,13 @@ async fn send_each_way(producer: &Producer, lines: &Lines, value: &str) -> BTree
     failed.insert("send_within", producer.send_within(record("send_within"), PATIENCE).await.is_err());
     failed.insert("enqueue", async { producer.enqueue(record("enqueue")).await?.await }.await.is_err());
     let tried = producer.try_enqueue(record("try_enqueue"));
-    failed.insert("try_enqueue", match tried {
-        Ok(delivery) => delivery.await.is_err(),
-        Err(_) => true,
-    });
+    failed.insert(
+        "try_enqueue",
+        match tried {
+            Ok(delivery) => delivery.await.is_err(),
+            Err(_) => true,
+        },
+    );
     let (answer, answered) = mpsc::channel();
     let accepted = producer.send_with(record("send_with"), move |outcome| answer.send(outcome).unwrap()).await;
     let called = tokio::task::spawn_blocking(move || answered.recv_timeout(PATIENCE)).await.unwrap();
@@ -133,8 +138,7 @@ async fn send_each_way(producer: &Producer, lines: &Lines, value: &str) -> BTree
     failed
 }
 
-const WAYS: [&str; 8] =
-    ["send", "send_within", "enqueue", "try_enqueue", "send_with", "batch 0", "batch 1", "sender"];
+const WAYS: [&str; 8] = ["send", "send_within", "enqueue", "try_enqueue", "send_with", "batch 0", "batch 1", "sender"];
 
 #[tokio::test]
 async fn each_delivered_record_is_seen_once_each_way_and_its_headers_arrive() {

@@ -45,7 +45,8 @@ async fn a_thousand_keys_go_where_java_puts_them() {
 #[tokio::test]
 async fn an_explicit_partition_and_a_custom_partitioner_come_before_the_key() {
     let lines = given::topic("chosen", PARTITIONS);
-    let last = |record: &kafka_client::Unassigned<'_>| (record.key() != Some(b"default")).then(|| record.partitions() - 1);
+    let last =
+        |record: &kafka_client::Unassigned<'_>| (record.key() != Some(b"default")).then(|| record.partitions() - 1);
     let producer = built(given::kafka().producer().partitioner(last));
     let java = java::partitions(Cluster::libs(), &[b"default".to_vec()], PARTITIONS)[0];
     for (record, expected) in [

@@ -4,9 +4,23 @@
 
 mod acknowledged_is_stored;
 mod admin;
+mod bad_config;
+mod batches_and_streams;
+mod callbacks;
+mod cancel_safety;
+mod close;
+mod consumer_config;
+mod embedded_equals_real;
 mod finished_is_committed;
+mod flights_road;
+mod flush;
 mod given;
 mod group;
+mod handler_failure;
 mod harness;
+mod interceptors;
 mod java_partition;
+mod poison;
+mod possibly_written;
 mod saturation;
+mod short_timeout;

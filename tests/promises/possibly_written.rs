@@ -98,7 +98,8 @@ async fn told_the_truth(kafka: &Breakable, interrupted: &Interrupted, unknown_th
         assert_eq!(error.record(), Some(record), "it comes back bit for bit");
         assert_eq!(error.error().kind(), ErrorKind::Closed);
         let said = error.to_string();
-        let ending = if error.maybe_written() { "; the record may have been written" } else { "; the record was not written" };
+        let ending =
+            if error.maybe_written() { "; the record may have been written" } else { "; the record was not written" };
         assert!(said.starts_with("send failed for ") && said.ends_with(ending), "{said}");
     }
     eventually("the broker has worked off what it had been sent", PATIENCE, async || {
@@ -168,8 +169,7 @@ async fn a_deadline_ends_the_waiting_and_not_the_record() {
     assert_eq!(error.record(), Some(&refused));
 
     kafka.broker().cont();
-    let report = producer.close(PATIENCE).await;
-    assert_eq!((report.delivered, report.failed, report.unknown), (2, 0, 0));
+    assert!(producer.close(PATIENCE).await.is_complete());
     let log = block_in_place(|| log_on(&kafka, &lines));
     assert_eq!(given::values(&log), ["first", "send_within", "within"]);
 }
@@ -177,8 +177,9 @@ async fn a_deadline_ends_the_waiting_and_not_the_record() {
 #[tokio::test]
 async fn a_record_that_the_broker_refuses_was_not_written() {
     let lines = given::topic("refused", 1);
-    let limited = kafka_client::TopicSpec::new(lines.name().to_owned() + "-small", 1).config("max.message.bytes", "2000");
-    given::kafka().ensure_topics(&[limited.clone()]).await.unwrap();
+    let limited =
+        kafka_client::TopicSpec::new(lines.name().to_owned() + "-small", 1).config("max.message.bytes", "2000");
+    given::kafka().ensure_topics(std::slice::from_ref(&limited)).await.unwrap();
     let small = kafka_client::Topic::new(limited.name(), kafka_client::Utf8, kafka_client::Utf8);
     // How long a topic that nobody knows may take to become known.
     let producer = built(given::kafka().producer().set("topic.metadata.propagation.max.ms", "500"));
@@ -190,7 +191,8 @@ async fn a_record_that_the_broker_refuses_was_not_written() {
     assert_eq!((error.maybe_written(), error.record()), (false, Some(&too_large)));
     assert_eq!(error.error().code(), Some("MSG_SIZE_TOO_LARGE"));
 
-    let nowhere = given::raw(&kafka_client::Topic::new("no-such-topic", kafka_client::Utf8, kafka_client::Utf8), "k", "v");
+    let nowhere =
+        given::raw(&kafka_client::Topic::new("no-such-topic", kafka_client::Utf8, kafka_client::Utf8), "k", "v");
     let error = producer.send(&nowhere).await.unwrap_err();
     assert_eq!((error.error().kind(), error.error().topic()), (ErrorKind::UnknownTopic, Some("no-such-topic")));
     assert!(!error.maybe_written());

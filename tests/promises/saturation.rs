@@ -35,7 +35,7 @@ impl Told {
         let mut written: BTreeMap<usize, usize> = (0..tasks).map(|task| (task, 0)).collect();
         let mut last = BTreeMap::new();
         // How many tasks have written how many records; the fewest are found without looking at each task.
-        let mut having = vec![0; EACH + 1];
+        let mut having = [0; EACH + 1];
         having[0] = tasks;
         let mut told = Self { records: log.len(), out_of_order: 0, most_ahead: 0 };
         for stored in log {
@@ -160,7 +160,7 @@ async fn a_record_larger_than_the_bound_goes_alone_and_in_turn() {
     let large = "v".repeat(50_000);
     let enqueue = |value: &str| {
         let (producer, lines, value) = (producer.clone(), lines.clone(), value.to_owned());
-        tokio::spawn(async move { producer.enqueue(lines.record("k", &value)).await.unwrap() })
+        tokio::spawn(async move { producer.enqueue(lines.record("k", &value)).await })
     };
     let mut deliveries = Vec::new();
     for value in ["1", "2", "3"] {
@@ -174,13 +174,13 @@ async fn a_record_larger_than_the_bound_goes_alone_and_in_turn() {
     assert_eq!(refused.error().kind(), ErrorKind::Full);
 
     assert!(producer.flush(Duration::from_secs(30)).await.is_complete());
-    deliveries.push(fourth.await.unwrap());
+    deliveries.push(fourth.await.unwrap().unwrap());
     tokio::task::yield_now().await;
     assert_eq!(producer.in_flight(), 1, "nobody joins the large one");
     assert!(!fifth.is_finished());
 
     assert!(producer.flush(Duration::from_secs(30)).await.is_complete());
-    deliveries.push(fifth.await.unwrap());
+    deliveries.push(fifth.await.unwrap().unwrap());
     assert!(producer.flush(Duration::from_secs(30)).await.is_complete());
     for delivery in deliveries {
         delivery.await.unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka_sys::bindings as c;
 
 use super::{Client, NO_ERROR, error_text};
+use crate::cases::Starts;
 use crate::frame::{Load, Outcome, PARTITIONS, Sample};
 use crate::meter::Window;
 
@@ -65,7 +66,7 @@ impl Tally {
 /// `rd_kafka_consumer_poll` until the load is read: one message a call.
 pub(crate) fn consumer_poll(load: &Load) -> Outcome<Sample> {
     let client = open(load, &())?;
-    assign(&client, &load.topic)?;
+    assign(&client, load)?;
     let mut tally = Tally::new();
     while tally.messages < load.messages {
         // SAFETY: the client is alive; a message that is not null is ours.
@@ -99,7 +100,7 @@ unsafe extern "C" fn ring(_: *mut c::rd_kafka_t, opaque: *mut c_void) {
 pub(crate) fn consume_batch(load: &Load) -> Outcome<Sample> {
     let bell = Bell { rung: AtomicBool::new(false), consuming: thread::current() };
     let client = open(load, &bell)?;
-    assign(&client, &load.topic)?;
+    assign(&client, load)?;
     let queues = PartitionQueues::split(&client, &load.topic, &bell)?;
 
     let mut batch = [std::ptr::null_mut(); BATCH];
@@ -133,15 +134,15 @@ fn open<'o, O: Sync>(load: &Load, opaque: &'o O) -> Outcome<Client<'o, O>> {
     Client::open(c::rd_kafka_type_t::RD_KAFKA_CONSUMER, &load.bootstrap, &settings, opaque, |_| ())
 }
 
-/// Assigns all partitions of a topic from the beginning.
-pub(super) fn assign<O: Sync>(client: &Client<'_, O>, topic: &str) -> Outcome<()> {
-    let name = CString::new(topic)?;
+/// Assigns all partitions of the topic, from its beginning where it is full, else from its end.
+pub(super) fn assign<O: Sync>(client: &Client<'_, O>, load: &Load) -> Outcome<()> {
+    let name = CString::new(load.topic.as_str())?;
+    let offset = if load.starts == Starts::Full { c::RD_KAFKA_OFFSET_BEGINNING } else { c::RD_KAFKA_OFFSET_END };
     // SAFETY: the list is made and destroyed here, its elements live as long, and the client is alive.
     let answer = unsafe {
         let list = c::rd_kafka_topic_partition_list_new(PARTITIONS);
         for partition in 0..PARTITIONS {
-            (*c::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition)).offset =
-                c::RD_KAFKA_OFFSET_BEGINNING.into();
+            (*c::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition)).offset = offset.into();
         }
         let answer = c::rd_kafka_assign(client.handle, list);
         c::rd_kafka_topic_partition_list_destroy(list);

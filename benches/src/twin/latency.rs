@@ -127,7 +127,7 @@ pub(crate) fn end_to_end(load: &Load) -> Outcome<Sample> {
 fn receive_trip(load: &Load, trip: &Trip) -> Outcome<()> {
     let (kind, settings) = (c::rd_kafka_type_t::RD_KAFKA_CONSUMER, load.consumer_settings());
     let client = Client::open(kind, &load.bootstrap, &settings, &(), |_| ())?;
-    consume::assign(&client, &load.topic)?;
+    consume::assign(&client, load)?;
     while !trip.is_over() {
         // SAFETY: the client is alive; a message that is not null is ours until it is destroyed, and a record's
         // payload lives as long.

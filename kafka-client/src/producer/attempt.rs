@@ -187,6 +187,7 @@ impl Shared {
             slot.slot().expect(callback);
         }
         if handle.topic.produce(NativeOutgoing { partition: record.partition(), key, value, token }) {
+            tracing::trace!(topic = record.topic_text(), partition = record.partition(), bytes, "sent");
             return Attempt::Placed(slot);
         }
         self.refused_plain(record, key, value, slot, token, callback)
@@ -236,7 +237,10 @@ impl Shared {
             slot.slot().expect(callback);
         }
         match produce(token) {
-            (_, Ok(())) => Attempt::Placed(slot),
+            (_, Ok(())) => {
+                tracing::trace!(topic = record.topic_text(), partition = record.partition(), bytes, "sent");
+                Attempt::Placed(slot)
+            }
             (headers, Err(error)) => {
                 *callback = slot.slot().clear();
                 Attempt::Failed(self.unsubmitted(record, encoding, token, headers, error))
@@ -259,9 +263,7 @@ impl Shared {
         let mut settled = Settled { records: 1, bytes, ..Settled::default() };
         settled.totals[epoch].failed = 1;
         self.core.settle(&mut settled);
-        let error = refused(record, encoding, self.native(error));
-        self.tell_refusal(record, encoding, headers, &error);
-        error
+        self.refused(record, encoding, headers, error)
     }
 
     /// The error of a record that was never accepted, with its bytes where it can be encoded.
@@ -280,7 +282,8 @@ impl Shared {
     pub(super) fn headers<R: Sendable>(&self, record: &R, encoding: Encoding<'_>, partition: Option<i32>) -> Headers {
         let mut headers = record.headers().cloned().unwrap_or_default();
         headers.extend(encoding.added);
-        for interceptor in &self.interceptors {
+        // A record that came back has been seen by them before, and has their headers.
+        for interceptor in self.interceptors.iter().filter(|_| !record.is_intercepted()) {
             let mut outgoing = Outgoing {
                 topic: record.topic_text(),
                 partition,
@@ -300,22 +303,29 @@ impl Shared {
         headers
     }
 
-    /// Acknowledges a record that librdkafka did not take: interceptors have seen it, so they hear of its end.
-    pub(super) fn tell_refusal<R: Sendable>(
+    /// A record that librdkafka did not take, with the headers that went along. Interceptors have seen it, so they hear
+    /// of its end.
+    pub(super) fn refused<R: Sendable>(
         &self,
         record: &R,
         encoding: Encoding<'_>,
         headers: Headers,
-        error: &SendError,
-    ) {
-        if self.runners.hooked() {
+        error: NativeError,
+    ) -> SendError {
+        let mut raw = raw(record, encoding);
+        raw.headers = headers;
+        raw.set_intercepted(!self.interceptors.is_empty());
+        let error = self.native(error).with_topic(record.topic_text()).with_partition(record.partition());
+        let error = SendError::new(error, false, Some(raw));
+        if let Some(raw) = error.record().filter(|_| self.runners.hooked()) {
             self.runners.push(&mut vec![Job::Acknowledged(Acknowledgement {
-                topic: record.topic_text().to_owned(),
-                key: encoding.key.map(Vec::from),
-                headers,
+                topic: raw.topic().to_owned(),
+                key: raw.key.clone(),
+                headers: raw.headers.clone(),
                 outcome: Err(error.clone()),
             })]);
         }
+        error
     }
 
     /// An error of the native client; one that says no more than "fatal" gives way to the reason.
@@ -358,14 +368,20 @@ pub(super) fn choose<R: Sendable>(
 /// A record that was not accepted, with its bytes.
 #[cold]
 pub(super) fn refused<R: Sendable>(record: &R, encoding: Encoding<'_>, error: Error) -> SendError {
+    let error = error.with_topic(record.topic_text()).with_partition(record.partition());
+    SendError::new(error, false, Some(raw(record, encoding)))
+}
+
+/// A record as bytes, with its own headers and those of its serdes.
+fn raw<R: Sendable>(record: &R, encoding: Encoding<'_>) -> RawRecord {
     let (key, value) = (encoding.key.map(Vec::from), encoding.value.map(Vec::from));
     let mut raw = RawRecord::new(record.topic_text(), key, value);
     raw.partition = record.partition();
     raw.timestamp = record.timestamp();
     raw.headers = record.headers().cloned().unwrap_or_default();
     raw.headers.extend(encoding.added);
-    let error = error.with_topic(record.topic_text()).with_partition(record.partition());
-    SendError::new(error, false, Some(raw))
+    raw.set_intercepted(record.is_intercepted());
+    raw
 }
 
 pub(super) fn closed() -> Error {

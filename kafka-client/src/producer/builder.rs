@@ -203,6 +203,7 @@ impl ProducerBuilder {
             core: core.clone(),
             runners: runners.clone(),
             control: control.clone(),
+            intercepted: !self.interceptors.is_empty(),
             local: Local::default(),
         };
         let shared = Shared {

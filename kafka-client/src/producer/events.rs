@@ -72,6 +72,8 @@ pub(super) struct Events {
     pub(super) core: Arc<Core>,
     pub(super) runners: Arc<Runners>,
     pub(super) control: Arc<Control>,
+    /// Whether interceptors have seen the records.
+    pub(super) intercepted: bool,
     pub(super) local: Local,
 }
 
@@ -150,7 +152,7 @@ impl Events {
 
     /// Forwards the reports of one event: results first, then permits, then everybody is woken at once.
     fn reports(&mut self, event: &Event) {
-        let (core, hooked) = (&*self.core, self.runners.hooked());
+        let (core, hooked, intercepted) = (&*self.core, self.runners.hooked(), self.intercepted);
         let headers_used = self.control.headers_used.load(Ordering::Relaxed);
         let local = &mut self.local;
         event.for_each_delivery(|message, token| {
@@ -165,7 +167,7 @@ impl Events {
                 local.settled.totals[epoch].delivered += 1;
                 return local.delivered(core, batch);
             }
-            let outcome = outcome(message);
+            let outcome = outcome(message, intercepted);
             let totals = &mut local.settled.totals[epoch];
             match &outcome {
                 Ok(_) => totals.delivered += 1,
@@ -260,16 +262,22 @@ impl Local {
 }
 
 #[inline]
-fn outcome(message: MessageRef<'_>) -> Outcome {
+fn outcome(message: MessageRef<'_>, intercepted: bool) -> Outcome {
     if message.failed() {
-        return Err(failure(message));
+        return Err(failure(message, intercepted));
     }
     let timestamp = message.timestamp().map_or(-1, |(millis, _)| millis);
+    tracing::trace!(
+        topic = message.topic(),
+        partition = message.partition(),
+        offset = message.offset(),
+        "acknowledged"
+    );
     Ok(Delivered::new(message.partition(), message.offset().max(-1), timestamp))
 }
 
 #[cold]
-fn failure(message: MessageRef<'_>) -> SendError {
+fn failure(message: MessageRef<'_>, intercepted: bool) -> SendError {
     let error = match message.report_error() {
         Err(error) => Error::native(error),
         Ok(()) => Error::new(crate::ErrorKind::Broker, "failed without a reason"),
@@ -280,6 +288,7 @@ fn failure(message: MessageRef<'_>) -> SendError {
     record.partition = (message.partition() >= 0).then_some(message.partition());
     record.headers = Headers::copy_of(message.report_headers().as_ref());
     record.timestamp = message.timestamp().map(|(millis, _)| millis);
+    record.set_intercepted(intercepted);
     SendError::new(error, maybe_written, Some(record))
 }
 

@@ -211,10 +211,9 @@ impl<'a> OpenBatch<'a> {
         let mut settled = Settled::default();
         let mut refuse = |at: usize, error, key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers| {
             let encoding = scratch.encoding(Piece::of(key), Piece::of(value));
-            let error = refused(&records[at], encoding, self.shared.native(error));
             settled.records += 1;
             settled.bytes += self.shared.core.capped(encoding.bytes()) + headers.bytes();
-            self.shared.tell_refusal(&records[at], encoding, headers, &error);
+            let error = self.shared.refused(&records[at], encoding, headers, error);
             settled.totals[epoch].failed += 1;
             failures.push(BatchFailure { index: self.count + at, error });
         };

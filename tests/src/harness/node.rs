@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use super::java::tail;
 use super::oracle;
 use super::port::Port;
-use super::process::{runs, signal};
+use super::process::{self, runs, signal};
 use super::properties::Member;
 use super::supervisor::Supervisor;
 
@@ -81,13 +81,13 @@ impl Node {
         }
     }
 
-    /// Stops the broker with SIGSTOP: its connections stay open and nothing answers on them.
+    /// Stops the broker with SIGSTOP, and returns when it has: its connections stay open and nothing answers on them.
     ///
     /// # Panics
     ///
     /// If the broker is killed.
     pub fn stop(&self) {
-        signal(self.id, self.running(), Signal::STOP);
+        process::stop(self.id, self.running());
     }
 
     /// Lets a stopped broker go on, with SIGCONT.
