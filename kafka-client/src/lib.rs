@@ -45,3 +45,25 @@ pub use producer::{
 pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send_sync<T: Send + Sync>() {}
+
+    #[test]
+    fn public_types_go_between_threads() {
+        is_send_sync::<(Kafka, Admin, Security, Error)>();
+        is_send_sync::<(Producer, Delivery, SendError, BatchError, RawRecord, Headers)>();
+        is_send_sync::<(Record<'_, Utf8, Bytes>, Topic<Utf8, Bytes>, Sender<Utf8, Bytes>)>();
+        is_send_sync::<(Received<String, Vec<u8>>, FailedRecord, RawBatch, RawRef<'_>, Acknowledgeable<(), ()>)>();
+        is_send_sync::<(Consumer, ConsumerReport)>();
+    }
+
+    #[test]
+    fn what_users_implement_can_be_a_trait_object() {
+        let _: Option<Box<dyn ProducerInterceptor>> = None;
+        let _: Option<Box<dyn Partitioner>> = None;
+    }
+}

@@ -10,6 +10,7 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use super::outcome::SendError;
+use crate::error::{Error, ErrorKind};
 
 /// The batches in flight, found by the index in their records' tokens.
 #[derive(Default)]
@@ -164,6 +165,17 @@ impl fmt::Display for BatchError {
         match self.failures.first() {
             Some(first) => write!(f, "; the first was record {} of the batch", first.index),
             None => Ok(()),
+        }
+    }
+}
+
+/// The first failure stands for all.
+impl From<BatchError> for Error {
+    fn from(mut error: BatchError) -> Self {
+        let text = error.to_string();
+        match error.failures.is_empty() {
+            true => Error::new(ErrorKind::Broker, text),
+            false => error.failures.swap_remove(0).error.into(),
         }
     }
 }
