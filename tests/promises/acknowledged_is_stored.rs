@@ -140,7 +140,7 @@ async fn headers_that_a_serde_adds_go_with_their_record_also_in_a_batch() {
     let producer = built(given::kafka().producer().linger(Duration::from_millis(1)));
     let values = ["a", "b", "C", "d", "E", "F", "g", "h"];
     let batch = producer.send_batch(values.iter().map(|value| marked.record("k", *value)));
-    let sent = tokio::time::timeout(FAILOVER, batch).await.expect("each record of the batch has its answer");
+    let sent = tokio::time::timeout(FAILOVER / 3, batch).await.expect("each record of the batch has its answer");
     assert_eq!(sent.unwrap(), values.len());
     for value in values {
         producer.send(marked.record("k", value)).await.unwrap();

@@ -16,9 +16,12 @@ use tests::harness::{eventually, unique};
 use crate::given::{self, Lines};
 use crate::group::{Account, Door, Member, SOON, commits, committed, fill, quick};
 
-/// The partition and the offsets of each batch, in the order in which they came.
+/// The partition and the offsets of a batch.
+type Batch = (i32, Vec<i64>);
+
+/// Batches in the order in which they came.
 #[derive(Clone, Default)]
-struct Batches(Arc<Mutex<Vec<(i32, Vec<i64>)>>>);
+struct Batches(Arc<Mutex<Vec<Batch>>>);
 
 impl Batches {
     fn add(&self, batch: &[Received<String, String>]) {
@@ -29,7 +32,7 @@ impl Batches {
         self.0.lock().push((batch[0].partition(), batch.iter().map(Received::offset).collect()));
     }
 
-    fn all(&self) -> Vec<(i32, Vec<i64>)> {
+    fn all(&self) -> Vec<Batch> {
         self.0.lock().clone()
     }
 
@@ -79,7 +82,11 @@ async fn a_batch_is_finished_as_a_whole() {
             batches.add(&batch);
             // The work on a batch ends with its last record.
             let pass = door.pass(batch.last().unwrap().offset());
-            async { Ok::<_, Error>(Completion::later(async { Ok::<_, Error>(pass.await) })) }
+            let work = async {
+                pass.await;
+                Ok::<_, Error>(())
+            };
+            async { Ok::<_, Error>(Completion::later(work)) }
         }
     };
     let member = Member::start(quick(&given::kafka(), &group).max_batch_records(10).route_batch(&topic, handler));
@@ -114,23 +121,16 @@ fn shapes(topic: &Lines) -> Vec<RawRecord> {
             records.push(record);
         }
     }
-    for (record, mut headers) in
-        records.iter_mut().zip([false, true, false, true, true].into_iter().cycle().map(|two| {
-            let mut headers = Headers::new();
-            headers.push("attempt", "1");
-            if two {
-                headers.push("attempt", "1");
-                headers.push("attempt", "2");
-            }
-            headers
-        }))
-    {
-        headers.push_null("reviewed");
-        headers.push("empty", "");
-        headers.push("bytes", [0, 0xff, 10]);
-        headers.push("", "no name");
-        headers.push("größe", "5 m²");
-        record.headers = headers;
+    for (record, attempts) in records.iter_mut().zip([1, 2, 3].into_iter().cycle()) {
+        for attempt in 0..attempts {
+            // The same name again, the second time with the same value.
+            record.headers.push("attempt", (attempt / 2).to_string());
+        }
+        record.headers.push_null("reviewed");
+        record.headers.push("empty", "");
+        record.headers.push("bytes", [0, 0xff, 10]);
+        record.headers.push("", "no name");
+        record.headers.push("größe", "5 m²");
     }
     // And one without any.
     records[0].headers = Headers::new();
@@ -217,7 +217,7 @@ async fn raw_and_typed_records_are_what_the_log_has() {
             );
             let millis = Duration::from_millis(record.timestamp_ms().unwrap() as u64);
             assert_eq!(record.timestamp(), Some(UNIX_EPOCH + millis));
-            assert_eq!(record.headers().len(), record.headers().iter().len_by_counting());
+            assert_eq!(record.headers().len(), record.headers().iter().count());
             let headers = record.headers().to_owned();
             let raw = record.to_raw();
             assert_eq!((&raw.headers, raw.timestamp, raw.partition), (&headers, record.timestamp_ms(), None));
@@ -237,14 +237,6 @@ async fn raw_and_typed_records_are_what_the_log_has() {
     assert_eq!(typed.all(log.len()).await, log);
     member.stop().await;
 }
-
-trait LenByCounting: Iterator + Sized {
-    fn len_by_counting(self) -> usize {
-        self.count()
-    }
-}
-
-impl<I: Iterator> LenByCounting for I {}
 
 type Stream = RecordStream<String, String>;
 type Held = Acknowledgeable<String, String>;
@@ -278,7 +270,7 @@ async fn what_is_acknowledged_is_committed_and_what_is_dropped_is_read_again() {
         match offset {
             // In two ways.
             0..4 => record.ack(),
-            4..6 | 7..9 => assert_eq!(*record.into_acked().value(), offset.to_string()),
+            4 | 5 | 7 | 8 => assert_eq!(*record.into_acked().value(), offset.to_string()),
             _ => drop(record),
         }
     }

@@ -94,10 +94,13 @@ async fn with_a_stopped_broker_flush_returns_within_its_deadline_and_gives_nothi
     let flushed = producer.flush(deadline).await;
     assert!((deadline..=deadline + SLACK).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(told(flushed), report(0, 0, 100));
+    // The negative control: who waits for the answers instead waits for as long as the broker is away.
+    let mut answers = join_all(deliveries);
+    assert!(tokio::time::timeout(deadline + SLACK, &mut answers).await.is_err());
 
     kafka.broker().cont();
     assert!(producer.flush(PATIENCE).await.is_complete());
-    assert!(join_all(deliveries).await.iter().all(Result::is_ok));
+    assert!(answers.await.iter().all(Result::is_ok));
     assert_eq!(block_in_place(|| log_on(&kafka, &lines)).len(), 101);
 }
 
@@ -128,6 +131,34 @@ async fn close_delivers_what_lingers_and_refuses_what_comes_later() {
     assert_eq!(told(clone.flush(PATIENCE).await), report(0, 0, 0));
     assert!(start.elapsed() < SLACK);
     assert_eq!(given::log(&lines).len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_that_nobody_waits_for_any_more_still_sends_what_lingers() {
+    // More partitions than requests may be on their way, so that some linger on while the broker is stopped.
+    const PARTITIONS: i32 = 20;
+    let kafka = block_in_place(Cluster::breakable);
+    let lines = block_in_place(|| given::topic_on(&kafka, "closed-and-left", PARTITIONS));
+    let producer = built(Kafka::connect(kafka.bootstrap()).producer().linger(Duration::from_secs(200)));
+    let send_everywhere = async || {
+        let mut deliveries = Vec::new();
+        for partition in 0..PARTITIONS {
+            deliveries.push(producer.enqueue(lines.record("k", "v").partition(partition)).await.unwrap());
+        }
+        deliveries
+    };
+    let connected = send_everywhere().await;
+    assert!(producer.flush(PATIENCE).await.is_complete());
+    drop(connected);
+
+    kafka.broker().stop();
+    let deliveries = send_everywhere().await;
+    let cut_short = tokio::time::timeout(Duration::from_millis(200), producer.close(PATIENCE / 3)).await;
+    assert!(cut_short.is_err());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    kafka.broker().cont();
+    let answers = join_all(deliveries).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
 #[tokio::test]

@@ -91,8 +91,13 @@ fn an_unknown_key_or_a_malformed_value_is_named() {
     }
     assert!(refusal(anywhere().commit_interval(Duration::ZERO)).contains("auto.commit.interval.ms"));
     assert!(refusal(anywhere().max_batch_records(0)).contains("max_batch_records"));
-    let nobody = Kafka::connect("localhost:9092").consumer("").route(&lines("orders"), handled);
-    assert!(refusal(nobody).contains("group.id"));
+}
+
+#[test]
+fn a_group_without_a_name_is_refused() {
+    let nameless = Kafka::connect("localhost:9092").consumer("").route(&lines("orders"), handled);
+    let said = refusal(nameless);
+    assert!(said.contains("group.id"), "{said}");
 }
 
 #[test]

@@ -109,12 +109,7 @@ impl Account {
 
     /// The offsets of a partition, in the order in which they were handled.
     pub(crate) fn offsets(&self, partition: i32) -> Vec<i64> {
-        self.lines
-            .lock()
-            .iter()
-            .filter(|handled| handled.partition == partition)
-            .map(|handled| handled.offset)
-            .collect()
+        self.lines.lock().iter().filter(|handled| handled.partition == partition).map(|handled| handled.offset).collect()
     }
 
     /// By partition, the first offset that nobody has handled yet.
@@ -131,6 +126,40 @@ impl Account {
     /// Waits until that many are handled.
     pub(crate) async fn reaches(&self, count: usize) {
         eventually(&format!("{count} records are handled"), SOON, async || self.len() >= count).await;
+    }
+}
+
+/// What handlers were given, in order.
+pub(crate) struct Taken<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Taken<T> {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    pub(crate) fn push(&self, taken: T) {
+        self.0.lock().push(taken);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    pub(crate) fn take(&self) -> Vec<T> {
+        std::mem::take(&mut self.0.lock())
+    }
+
+    pub(crate) fn all(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        self.0.lock().clone()
+    }
+}
+
+impl<T> Clone for Taken<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -187,7 +216,13 @@ pub(crate) fn fill_at(bootstrap: &str, topic: &str, partition: i32, from: i64, c
 /// What the group has committed on the shared broker.
 #[track_caller]
 pub(crate) fn committed(group: &str, topic: &Lines) -> BTreeMap<i32, i64> {
-    oracle::committed(Cluster::shared().bootstrap(), group, topic.name())
+    committed_of(group, topic.name())
+}
+
+/// As `committed`, by the topic's name.
+#[track_caller]
+pub(crate) fn committed_of(group: &str, topic: &str) -> BTreeMap<i32, i64> {
+    oracle::committed(Cluster::shared().bootstrap(), group, topic)
 }
 
 /// Waits until the group has committed exactly this on the shared broker.

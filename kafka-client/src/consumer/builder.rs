@@ -197,6 +197,9 @@ impl ConsumerBuilder {
                 return Err(Error::config(format!("topic {} has two routes", route.topic())));
             }
         }
+        if self.settings.get("group.id").is_none_or(str::is_empty) {
+            return Err(Error::config("`group.id` is empty: a consumer needs a group"));
+        }
         let options = self.options()?;
         let settings = &mut self.settings;
         let guarantee = match self.guarantee {

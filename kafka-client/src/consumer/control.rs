@@ -355,11 +355,16 @@ impl Control {
             return Ok(answer);
         }
         self.in_flight = false;
-        let failed = event.error().err().map(|error| (error.code, error.name));
-        for entry in event.partitions() {
+        let partitions = event.partitions();
+        // An error of the whole request, or that of the last partition that has one of its own.
+        let of_all = match partitions.iter().any(|entry| entry.code.is_some()) {
+            false => event.error().err().map(|error| (error.code, error.name)),
+            true => None,
+        };
+        for entry in partitions {
             let Some(next) = entry.offset else { continue };
             let key = (Arc::from(entry.topic.as_str()), entry.partition);
-            match entry.code.zip(entry.error).or(failed) {
+            match entry.code.zip(entry.error).or(of_all) {
                 None => self.confirmed(&key, next),
                 Some((code, name)) => answer = answer.max(refused(&key, next, code, name)?),
             }
@@ -492,6 +497,8 @@ fn refused(key: &Key, next: i64, code: Code, name: &'static str) -> Result<Answe
         ErrorKind::Denied | ErrorKind::TooLarge => {
             Err(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(next)))
         }
+        // Sent before a rebalance and answered after it: the next try names the new generation.
+        _ if code == Code::IllegalGeneration => Ok(Answer::Refused),
         _ if is_eviction(code) => Ok(Answer::Evicted),
         _ => Ok(Answer::Refused),
     }

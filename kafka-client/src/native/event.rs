@@ -76,10 +76,12 @@ impl Event {
                 // SAFETY: not null, so a C string that lives as long as the event.
                 false => error.with_text(unsafe { CStr::from_ptr(text) }.to_string_lossy()),
             };
-            // SAFETY: the event is alive.
-            match unsafe { sys::rd_kafka_event_error_is_fatal(self.raw()) } {
-                0 => error,
-                _ => error.fatal(),
+            // Of error events only: in others the flag is part of another field, or past the end of the event.
+            let has_flag = self.kind() == EventKind::Error;
+            // SAFETY: the event is alive, and one that has the flag.
+            match has_flag && unsafe { sys::rd_kafka_event_error_is_fatal(self.raw()) } != 0 {
+                true => error.fatal(),
+                false => error,
             }
         })
     }
