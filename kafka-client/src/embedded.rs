@@ -24,6 +24,8 @@ const BROKERS: i32 = 1;
 /// - It has no topic configurations, no retention by time, no compaction, no quotas, no permissions, no TLS, no login.
 /// - Topics cannot be deleted or grown. A producer that sends to an unknown topic creates it, with 4 partitions.
 /// - One broker: no replication, no change of leaders.
+/// - Every join of a group but its first takes nearly `session.timeout.ms` (2 s there, unless set), and while another
+///   member joins, commits are refused, so that a hand-over repeats records which real Kafka would not repeat.
 /// - Every acknowledgement carries the same made-up timestamp, and a static member (`group.instance.id`) that was
 ///   killed gets nothing when it comes back.
 ///

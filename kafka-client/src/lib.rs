@@ -26,12 +26,12 @@ mod logging;
 mod native;
 
 pub use admin::{Admin, Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
-#[cfg(feature = "embedded")]
-pub use embedded::{Embedded, Fault, Request};
 pub use consumer::{
     Acknowledgeable, Completion, Consumer, ConsumerBuilder, ConsumerReport, FailedRecord, Guarantee, Handler, RawBatch,
     RawRef, Received, RecordStream, StartFrom,
 };
+#[cfg(feature = "embedded")]
+pub use embedded::{Embedded, Fault, Request};
 pub use error::{Error, ErrorKind, Retry};
 pub use headers::{Header, Headers, HeadersRef};
 pub use interceptor::{Acknowledgement, Outgoing, ProducerInterceptor};

@@ -38,8 +38,8 @@ pub use batch::{BatchError, BatchFailure};
 pub use builder::{Acks, Compression, ProducerBuilder};
 pub(crate) use callbacks::panic_text;
 pub use delivery::Delivery;
-pub use outcome::{Delivered, Outcome, SendError, TrySendError};
 pub(crate) use handles::Handle;
+pub use outcome::{Delivered, Outcome, SendError, TrySendError};
 pub use sender::Sender;
 
 use self::attempt::{Attempt, full};
@@ -174,10 +174,7 @@ impl Producer {
     /// Where there was room, the record is accepted already, and dropping the future drops its [`Delivery`]. Else
     /// dropping it gives up the place in line, and the record is not sent.
     #[inline]
-    pub fn enqueue<R: Sendable>(
-        &self,
-        record: R,
-    ) -> impl Future<Output = Result<Delivery, SendError>> + use<'_, R> {
+    pub fn enqueue<R: Sendable>(&self, record: R) -> impl Future<Output = Result<Delivery, SendError>> + use<'_, R> {
         match self.shared().first_attempt(&record, &mut None) {
             Attempt::Placed(slot) => Either::Left(ready(Ok(Delivery::new(slot)))),
             Attempt::Failed(error) => Either::Left(ready(Err(error))),
@@ -268,7 +265,12 @@ impl Producer {
         shared.pump_to_the_end();
         let _ = tokio::time::timeout(deadline, shared.control.over()).await;
         let report = shared.report(&count);
-        tracing::info!(delivered = report.delivered, failed = report.failed, unknown = report.unknown, "producer closed");
+        tracing::info!(
+            delivered = report.delivered,
+            failed = report.failed,
+            unknown = report.unknown,
+            "producer closed"
+        );
         report
     }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_client::{Error, Kafka, Received, Topic, Utf8};
 use futures::StreamExt;
+use kafka_client::{Error, Kafka, Received, Topic, Utf8};
 
 async fn produced(kafka: &Kafka, topic: &Topic<Utf8, Utf8>, n: usize) {
     let producer = kafka.producer().build().unwrap();

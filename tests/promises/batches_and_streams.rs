@@ -1,395 +1,287 @@
-//! Records by the batch, as raw bytes or as a stream: all of them, in order, and finished as one says.
+//! The other ways to read: typed batches, raw batches, and a stream whose records are acknowledged.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kafka_client::{
     Acknowledgeable, Bytes, Completion, Error, ErrorKind, Headers, Optional, RawBatch, RawRecord, Received,
     RecordStream, Topic,
 };
-use parking_lot::Mutex;
-use tests::harness::oracle::Stored;
-use tests::harness::{eventually, unique};
+use tests::harness::oracle::{Isolation, Stored};
+use tests::harness::{Cluster, eventually, oracle, unique};
 
 use crate::given::{self, Lines};
-use crate::group::{Account, Door, Member, SOON, commits, committed, fill, quick};
+use crate::group::{Door, Member, SOON, Taken, commits, committed, fill, quick};
 
-/// The partition and the offsets of a batch.
-type Batch = (i32, Vec<i64>);
-
-/// Batches in the order in which they came.
-#[derive(Clone, Default)]
-struct Batches(Arc<Mutex<Vec<Batch>>>);
-
-impl Batches {
-    fn add(&self, batch: &[Received<String, String>]) {
-        for record in batch {
-            assert_eq!((record.topic(), record.partition()), (batch[0].topic(), batch[0].partition()), "one partition");
-            assert_eq!(*record.value(), record.offset().to_string());
-        }
-        self.0.lock().push((batch[0].partition(), batch.iter().map(Received::offset).collect()));
+#[tokio::test]
+async fn a_batch_holds_the_records_of_one_partition_in_order_up_to_its_size() {
+    let (topic, group) = (given::topic("orders", 3), unique("billing"));
+    for partition in 0..3 {
+        fill(&topic, partition, 50);
     }
-
-    fn all(&self) -> Vec<Batch> {
-        self.0.lock().clone()
+    let batches = Taken::new();
+    let at = batches.clone();
+    let handler = move |batch: Vec<Received<String, String>>| {
+        at.push(batch.iter().map(|record| (record.partition(), record.offset())).collect::<Vec<_>>());
+        async { Ok::<_, Error>(()) }
+    };
+    let member = Member::start(quick(&given::kafka(), &group).max_batch_records(7).route_batch(&topic, handler));
+    commits(&group, &topic, &[(0, 50), (1, 50), (2, 50)]).await;
+    assert_eq!(member.stop().await.handled, 150);
+    let batches = batches.take();
+    assert!(batches.iter().all(|batch| (1..=7).contains(&batch.len()) && batch.iter().all(|at| at.0 == batch[0].0)));
+    assert!(batches.iter().any(|batch| batch.len() == 7), "records are batched at all");
+    let mut by_partition: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for (partition, offset) in batches.concat() {
+        by_partition.entry(partition).or_default().push(offset);
     }
-
-    /// The offsets of a partition.
-    fn offsets(&self, partition: i32) -> Vec<i64> {
-        self.all().into_iter().filter(|(of, _)| *of == partition).flat_map(|(_, offsets)| offsets).collect()
-    }
-
-    fn records(&self) -> usize {
-        self.0.lock().iter().map(|(_, offsets)| offsets.len()).sum()
-    }
+    let all: Vec<i64> = (0..50).collect();
+    assert_eq!(by_partition, (0..3).map(|partition| (partition, all.clone())).collect());
 }
 
 #[tokio::test]
-async fn batches_hold_every_record_once_and_in_order() {
-    const RECORDS: i64 = 3_000;
-    let (topic, group, batches) = (given::topic("orders", 2), unique("billing"), Batches::default());
-    fill(&topic, 0, RECORDS as usize);
-    fill(&topic, 1, 10);
-    let handler = {
-        let batches = batches.clone();
-        move |batch: Vec<Received<String, String>>| {
-            batches.add(&batch);
-            async { Ok::<_, Error>(()) }
-        }
+async fn a_batch_is_finished_as_a_whole_and_in_any_order() {
+    let (topic, group, door) = (given::topic("orders", 1), unique("billing"), Door::closed());
+    fill(&topic, 0, 20);
+    let (firsts, pass) = (Taken::new(), door.clone());
+    let at = firsts.clone();
+    // The later the batch, the earlier it is finished.
+    let handler = move |batch: Vec<Received<String, String>>| {
+        at.push(batch[0].offset());
+        let passed = pass.pass(-batch[0].offset() + 100);
+        async { Ok::<_, Error>(Completion::later(async { Ok::<_, Error>(passed.await) })) }
     };
-    let member = Member::start(quick(&given::kafka(), &group).max_batch_records(64).route_batch(&topic, handler));
-    commits(&group, &topic, &[(0, RECORDS), (1, 10)]).await;
-    let report = member.stop().await;
-    assert_eq!((report.handled, report.unfinished), (RECORDS as u64 + 10, 0));
-    assert_eq!(batches.offsets(0), (0..RECORDS).collect::<Vec<_>>());
-    assert_eq!(batches.offsets(1), (0..10).collect::<Vec<_>>());
-    let sizes: Vec<_> = batches.all().into_iter().map(|(_, offsets)| offsets.len()).collect();
-    assert!(sizes.iter().all(|size| (1..=64).contains(size)), "{sizes:?}");
-    // A backlog comes in full batches: only where a fetch ends may one be smaller.
-    assert!(sizes.len() < 200, "{} batches", sizes.len());
-}
-
-#[tokio::test]
-async fn a_batch_is_finished_as_a_whole() {
-    let (topic, group) = (given::topic("orders", 1), unique("billing"));
-    fill(&topic, 0, 30);
-    let (batches, door) = (Batches::default(), Door::closed());
-    let handler = {
-        let (batches, door) = (batches.clone(), door.clone());
-        move |batch: Vec<Received<String, String>>| {
-            batches.add(&batch);
-            // The work on a batch ends with its last record.
-            let pass = door.pass(batch.last().unwrap().offset());
-            let work = async {
-                pass.await;
-                Ok::<_, Error>(())
-            };
-            async { Ok::<_, Error>(Completion::later(work)) }
-        }
-    };
-    let member = Member::start(quick(&given::kafka(), &group).max_batch_records(10).route_batch(&topic, handler));
-    eventually("all are begun", SOON, async || batches.records() == 30).await;
-    let (_, first) = batches.all().remove(0);
-    let ends: Vec<i64> = batches.all().iter().map(|(_, offsets)| offsets.last().unwrap() + 1).collect();
-    assert!(ends.len() >= 3);
-
-    door.open_to(first.len() as i64);
-    commits(&group, &topic, &[(0, ends[0])]).await;
-    // All of the second batch but its last record: the work on it has not ended.
-    door.open_to(ends[1] - 1);
-    fill(&topic, 0, 1);
-    eventually("one more is begun", SOON, async || batches.records() == 31).await;
-    assert_eq!(committed(&group, &topic), [(0, ends[0])].into());
-    door.open_to(ends[1]);
-    commits(&group, &topic, &[(0, ends[1])]).await;
+    let member = Member::start(quick(&given::kafka(), &group).max_batch_records(5).route_batch(&topic, handler));
+    eventually("all batches are begun", SOON, async || firsts.all().last() >= Some(&15)).await;
+    door.open_to(100);
+    // All but the first one are finished.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(committed(&group, &topic), [].into());
     door.open();
-    commits(&group, &topic, &[(0, 31)]).await;
+    commits(&group, &topic, &[(0, 20)]).await;
     member.stop().await;
 }
 
-/// Records of every shape that Kafka knows.
-fn shapes(topic: &Lines) -> Vec<RawRecord> {
-    let bytes = [None, Some(vec![]), Some(vec![0]), Some(b"text".to_vec()), Some((0..=255).collect::<Vec<u8>>())];
-    let mut records = Vec::new();
-    for (at, key) in bytes.iter().enumerate() {
-        for value in &bytes {
-            let mut record = RawRecord::new(topic.name(), key.clone(), value.clone());
-            record.partition = Some(at as i32 % 2);
-            record.timestamp = Some(given::yesterday() + records.len() as i64);
-            records.push(record);
-        }
-    }
-    for (record, attempts) in records.iter_mut().zip([1, 2, 3].into_iter().cycle()) {
-        for attempt in 0..attempts {
-            // The same name again, the second time with the same value.
-            record.headers.push("attempt", (attempt / 2).to_string());
-        }
-        record.headers.push_null("reviewed");
-        record.headers.push("empty", "");
-        record.headers.push("bytes", [0, 0xff, 10]);
-        record.headers.push("", "no name");
-        record.headers.push("größe", "5 m²");
-    }
-    // And one without any.
-    records[0].headers = Headers::new();
-    records
+/// Records with every kind of null, and headers of every kind.
+fn kinds() -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Headers)> {
+    let mut headers = Headers::new();
+    headers.push("trace", "1");
+    headers.push("trace", [0xff, 0x00, 0xfe]);
+    headers.push_null("reviewed");
+    headers.push("empty", "");
+    let some = |bytes: &[u8]| Some(bytes.to_vec());
+    vec![
+        (some(b"k"), some(b"v"), Headers::new()),
+        (None, some(b"v"), headers.clone()),
+        (some(b"k"), None, headers.clone()),
+        (None, None, headers),
+        (some(b""), some(b""), Headers::new()),
+        (some(&[0xff; 300]), some(&(0..=255).cycle().take(100_000).collect::<Vec<u8>>()), Headers::new()),
+    ]
 }
 
-/// What was sent, as the log should have it: in order within each partition.
-fn as_stored(records: &[RawRecord]) -> Vec<Stored> {
-    let mut stored = Vec::new();
-    for partition in [0, 1] {
-        for (offset, record) in (0..).zip(records.iter().filter(|record| record.partition == Some(partition))) {
-            stored.push(Stored {
-                partition,
-                offset,
-                key: record.key.clone(),
-                value: record.value.clone(),
-                headers: names_and_values(&record.headers),
-                timestamp: record.timestamp,
-            });
-        }
+async fn write_kinds(topic: &Lines) -> Vec<Stored> {
+    let producer = given::built(given::kafka().producer());
+    for (key, value, headers) in kinds() {
+        let mut record = RawRecord::new(topic.name(), key, value);
+        record.headers = headers;
+        producer.send(&record).await.unwrap();
     }
-    stored
+    oracle::read_all(Cluster::shared().bootstrap(), topic.name(), Isolation::ReadUncommitted)
 }
 
-fn names_and_values(headers: &Headers) -> Vec<(String, Option<Vec<u8>>)> {
+fn owned(headers: &Headers) -> Vec<(String, Option<Vec<u8>>)> {
     headers.iter().map(|header| (header.name().into_owned(), header.value().map(Vec::from))).collect()
 }
 
-#[derive(Clone, Default)]
-struct Read(Arc<Mutex<Vec<Stored>>>);
-
-impl Read {
-    /// Waits for all of them, and returns them as the oracle does.
-    async fn all(&self, count: usize) -> Vec<Stored> {
-        eventually("all are read", SOON, async || self.0.lock().len() >= count).await;
-        let mut read = self.0.lock().clone();
-        // Stable: what is out of order within a partition stays so.
-        read.sort_by_key(|stored| stored.partition);
-        read
-    }
-}
-
 #[tokio::test]
-async fn raw_and_typed_records_are_what_the_log_has() {
-    let (topic, producer) = (given::topic("shapes", 2), given::built(given::kafka().producer()));
-    let records = shapes(&topic);
-    producer.send_batch(&records).await.unwrap();
-    let log = given::log(&topic);
-    assert_eq!(log, as_stored(&records));
-
-    let raw = Read::default();
-    let handler = {
-        let raw = raw.clone();
-        move |batch: RawBatch| {
-            assert!(!batch.is_empty() && batch.len() == batch.iter().len() && batch.get(batch.len()).is_none());
-            for (index, record) in batch.iter().enumerate() {
-                assert_eq!(batch.get(index).unwrap().offset(), record.offset());
-                raw.0.lock().push(Stored {
-                    partition: batch.partition(),
-                    offset: record.offset(),
-                    key: record.key().map(Vec::from),
-                    value: record.value().map(Vec::from),
-                    headers: names_and_values(&record.headers()),
-                    timestamp: record.timestamp_ms(),
-                });
-            }
-            async { Ok::<_, Error>(()) }
-        }
-    };
-    let group = unique("raw");
-    let member = Member::start(quick(&given::kafka(), &group).max_batch_records(4).route_raw(topic.name(), handler));
-    assert_eq!(raw.all(log.len()).await, log);
-    let ends: Vec<_> = [0, 1].map(|at| (at, log.iter().filter(|stored| stored.partition == at).count() as i64)).into();
-    commits(&group, &topic, &ends).await;
-    assert_eq!(member.stop().await.handled, log.len() as u64);
-
-    let typed = Read::default();
-    let handler = {
-        let typed = typed.clone();
-        move |record: Received<Option<Vec<u8>>, Option<Vec<u8>>>| {
-            assert_eq!(
-                (record.key().as_deref(), record.value().as_deref()),
-                (record.key_bytes(), record.value_bytes())
-            );
-            let millis = Duration::from_millis(record.timestamp_ms().unwrap() as u64);
-            assert_eq!(record.timestamp(), Some(UNIX_EPOCH + millis));
-            assert_eq!(record.headers().len(), record.headers().iter().count());
-            let headers = record.headers().to_owned();
-            let raw = record.to_raw();
-            assert_eq!((&raw.headers, raw.timestamp, raw.partition), (&headers, record.timestamp_ms(), None));
-            typed.0.lock().push(Stored {
-                partition: record.partition(),
+async fn raw_records_are_what_the_log_holds_bit_for_bit() {
+    let (topic, group) = (given::topic("orders", 1), unique("billing"));
+    let log = write_kinds(&topic).await;
+    let seen = Taken::new();
+    let at = seen.clone();
+    let name = topic.name().to_owned();
+    let handler = move |batch: RawBatch| {
+        assert_eq!((batch.topic(), batch.is_empty()), (name.as_str(), false));
+        assert!(batch.get(batch.len()).is_none());
+        for record in batch.iter() {
+            at.push(Stored {
+                partition: batch.partition(),
                 offset: record.offset(),
-                headers: names_and_values(&headers),
+                key: record.key().map(Vec::from),
+                value: record.value().map(Vec::from),
+                // Asked twice: they are parsed on first use.
+                headers: owned(&record.headers()).into_iter().filter(|_| record.headers().len() < 5).collect(),
                 timestamp: record.timestamp_ms(),
-                key: record.key().clone(),
-                value: record.value().clone(),
             });
-            async { Ok::<_, Error>(()) }
         }
+        async { Ok::<_, Error>(()) }
     };
-    let bytes = Topic::new(topic.name(), Optional::new(Bytes), Optional::new(Bytes));
-    let member = Member::start(quick(&given::kafka(), &unique("typed")).route(&bytes, handler));
-    assert_eq!(typed.all(log.len()).await, log);
-    member.stop().await;
-}
-
-type Stream = RecordStream<String, String>;
-type Held = Acknowledgeable<String, String>;
-
-fn stream(group: &str, topic: &Lines) -> Stream {
-    quick(&given::kafka(), group).stream(topic).unwrap_or_else(|e| panic!("{e}"))
-}
-
-async fn next(stream: &mut Stream) -> Held {
-    let item = tokio::time::timeout(SOON, stream.next()).await.expect("there is a record");
-    item.expect("the stream goes on").unwrap_or_else(|e| panic!("{e:?}"))
-}
-
-/// The next so many records of the one partition, which begin at `from`.
-async fn held(stream: &mut Stream, from: i64, count: usize) -> BTreeMap<i64, Held> {
-    let mut held = BTreeMap::new();
-    for offset in (from..).take(count) {
-        let record = next(stream).await;
-        assert_eq!((record.offset(), record.value().as_str()), (offset, offset.to_string().as_str()), "in order");
-        held.insert(offset, record);
-    }
-    held
+    let member = Member::start(quick(&given::kafka(), &group).route_raw(topic.name(), handler));
+    commits(&group, &topic, &[(0, log.len() as i64)]).await;
+    assert_eq!(member.stop().await.handled, log.len() as u64);
+    assert_eq!(seen.all(), log);
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_is_committed_and_what_is_dropped_is_read_again() {
+async fn typed_records_show_what_the_log_holds_bit_for_bit() {
+    let (lines, group) = (given::topic("orders", 1), unique("billing"));
+    let log = write_kinds(&lines).await;
+    let topic = Topic::new(lines.name(), Optional::new(Bytes), Optional::new(Bytes));
+    let seen = Taken::new();
+    let at = seen.clone();
+    let handler = move |record: Received<Option<Vec<u8>>, Option<Vec<u8>>>| {
+        assert_eq!(record.key_bytes(), record.key().as_deref());
+        assert_eq!(record.headers().len(), owned(&record.headers().to_owned()).len());
+        at.push(Stored {
+            partition: record.partition(),
+            offset: record.offset(),
+            headers: owned(&record.headers().to_owned()),
+            timestamp: record.timestamp_ms(),
+            key: record.key_bytes().map(Vec::from),
+            value: record.into_value(),
+        });
+        async { Ok::<_, Error>(()) }
+    };
+    let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
+    commits(&group, &lines, &[(0, log.len() as i64)]).await;
+    member.stop().await;
+    assert_eq!(seen.all(), log);
+}
+
+#[tokio::test]
+async fn a_raw_batch_that_finishes_later_is_committed_later() {
+    let (topic, group, door) = (given::topic("orders", 1), unique("billing"), Door::closed());
+    fill(&topic, 0, 10);
+    let begun = Taken::new();
+    let (at, pass) = (begun.clone(), door.clone());
+    let handler = move |batch: RawBatch| {
+        at.push(batch.iter().map(|record| record.offset()).collect::<Vec<_>>());
+        let passed = pass.pass(0);
+        async { Ok::<_, Error>(Completion::later(async { Ok::<_, Error>(passed.await) })) }
+    };
+    let member = Member::start(quick(&given::kafka(), &group).max_batch_records(4).route_raw(topic.name(), handler));
+    eventually("it is begun", SOON, async || begun.len() > 0).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(committed(&group, &topic), [].into());
+    door.open();
+    commits(&group, &topic, &[(0, 10)]).await;
+    assert_eq!(member.stop().await.handled, 10);
+    assert_eq!(begun.take().concat(), (0..10).collect::<Vec<_>>());
+}
+
+type Record = Acknowledgeable<String, String>;
+
+async fn next(stream: &mut RecordStream<String, String>) -> Record {
+    let next = tokio::time::timeout(SOON, stream.next()).await.expect("a record in time");
+    next.expect("the stream goes on").unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_committed_up_to_the_first_record_that_is_not() {
     let (topic, group) = (given::topic("orders", 1), unique("billing"));
     fill(&topic, 0, 10);
-    let mut first = stream(&group, &topic);
-    for (offset, record) in held(&mut first, 0, 10).await {
-        match offset {
-            // In two ways.
-            0..4 => record.ack(),
-            4 | 5 | 7 | 8 => assert_eq!(*record.into_acked().value(), offset.to_string()),
-            _ => drop(record),
-        }
+    let mut stream = quick(&given::kafka(), &group).stream(&topic).unwrap();
+    let mut held = Vec::new();
+    for offset in 0..10 {
+        let record = next(&mut stream).await;
+        assert_eq!((record.offset(), record.value().as_str()), (offset, offset.to_string().as_str()));
+        held.push(record);
     }
-    let report = first.close().await.unwrap();
-    assert_eq!(report.committed, BTreeMap::from([((topic.name().to_owned(), 0), 6)]));
-    assert_eq!((report.handled, report.unfinished, report.left_group), (8, 2, true));
-    assert_eq!(committed(&group, &topic), [(0, 6)].into());
-
-    let mut second = stream(&group, &topic);
-    held(&mut second, 6, 4).await.into_values().for_each(Held::ack);
-    commits(&group, &topic, &[(0, 10)]).await;
-    second.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn acknowledgements_out_of_order_wait_for_those_before() {
-    let (topic, group) = (given::topic("orders", 2), unique("billing"));
-    fill(&topic, 0, 5);
-    let mut stream = stream(&group, &topic);
-    let mut held = held(&mut stream, 0, 5).await;
-    // The other partition is the clock: when its new record is committed, so is what was acknowledged before it.
-    let mut ticks = 0;
-    for (offset, expected) in [(3, None), (1, None), (0, Some(2)), (4, Some(2)), (2, Some(5))] {
-        held.remove(&offset).unwrap().ack();
-        fill(&topic, 1, 1);
-        let tick = next(&mut stream).await;
-        assert_eq!((tick.partition(), tick.offset()), (1, ticks));
-        tick.ack();
-        ticks += 1;
-        let all: Vec<_> = expected.map(|next| (0, next)).into_iter().chain([(1, ticks)]).collect();
-        commits(&group, &topic, &all).await;
-    }
-    assert_eq!(stream.close().await.unwrap().unfinished, 0);
-}
-
-#[tokio::test]
-async fn close_waits_for_records_that_somebody_holds() {
-    let (topic, group) = (given::topic("orders", 1), unique("billing"));
-    fill(&topic, 0, 5);
-    let mut stream = stream(&group, &topic);
-    let held = held(&mut stream, 0, 3).await;
-    let closing = tokio::spawn(stream.close());
-    for (_, record) in held {
-        tokio::task::yield_now().await;
-        assert!(!closing.is_finished());
+    // 9 first, then 0, 1, 2.
+    assert_eq!(held.pop().unwrap().into_acked().value(), "9");
+    for record in held.drain(..3) {
         record.ack();
     }
-    let report = tokio::time::timeout(SOON, closing).await.unwrap().unwrap().unwrap();
-    assert_eq!((report.handled, report.unfinished, report.left_group), (3, 0, true));
-    assert_eq!(committed(&group, &topic), [(0, 3)].into(), "what was read ahead is not");
+    commits(&group, &topic, &[(0, 3)]).await;
+    // Dropped, not acknowledged: nothing after it is committed any more.
+    drop(held.remove(0));
+    for record in held {
+        record.ack();
+    }
+    let report = stream.close().await.unwrap();
+    assert_eq!((report.handled, report.unfinished, report.left_group), (9, 1, true));
+    assert_eq!(committed(&group, &topic), [(0, 3)].into());
+
+    // After a restart it is read again.
+    let mut stream = quick(&given::kafka(), &group).stream(&topic).unwrap();
+    for offset in 3..10 {
+        let record = next(&mut stream).await;
+        assert_eq!(record.offset(), offset);
+        record.ack();
+    }
+    stream.close().await.unwrap();
+    assert_eq!(committed(&group, &topic), [(0, 10)].into());
 }
 
 #[tokio::test]
-async fn a_stream_that_is_dropped_commits_what_is_acknowledged_and_leaves() {
+async fn closing_waits_for_what_is_held_and_not_for_what_was_never_taken() {
+    let (topic, group) = (given::topic("orders", 2), unique("billing"));
+    for partition in [0, 1] {
+        fill(&topic, partition, 1_000);
+    }
+    let mut stream = quick(&given::kafka(), &group).stream(&topic).unwrap();
+    let held = next(&mut stream).await;
+    let at = held.partition();
+    let closing = tokio::spawn(stream.close());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!closing.is_finished(), "somebody still works on a record");
+    held.ack();
+    let report = tokio::time::timeout(SOON, closing).await.expect("it ends").unwrap().unwrap();
+    assert_eq!((report.handled, report.unfinished), (1, 0));
+    assert_eq!(committed(&group, &topic), [(at, 1)].into());
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_polls_does_not_hold_up_a_rebalance() {
+    let (topic, group) = (given::topic("orders", 2), unique("billing"));
+    for partition in [0, 1] {
+        fill(&topic, partition, 1_000);
+    }
+    let mut idle = quick(&given::kafka(), &group).stream(&topic).unwrap();
+    next(&mut idle).await.ack();
+    // Hundreds of records wait in it to be taken. Another member does not wait for them.
+    let handled = Taken::new();
+    let at = handled.clone();
+    let handler = move |record: Received<String, String>| {
+        at.push(record.partition());
+        async { Ok::<_, Error>(()) }
+    };
+    let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
+    let soon = Duration::from_secs(10);
+    eventually("the other member handles its partition", soon, async || handled.len() >= 999).await;
+    // What waited in the idle one is of an earlier life: it is not handed out as if nothing had happened.
+    let moved = handled.all()[0];
+    for _ in 0..999 {
+        let record = next(&mut idle).await;
+        assert_ne!(record.partition(), moved);
+        record.ack();
+    }
+    idle.close().await.unwrap();
+    member.stop().await;
+    let committed = committed(&group, &topic);
+    assert_eq!(committed[&moved], 1_000);
+    assert!(committed[&(1 - moved)] >= 999, "{committed:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_ends_in_good_order_behind_the_scenes() {
     let (topic, group) = (given::topic("orders", 1), unique("billing"));
-    fill(&topic, 0, 5);
-    let mut first = stream(&group, &topic);
-    held(&mut first, 0, 2).await.into_values().for_each(Held::ack);
-    drop(first);
-    commits(&group, &topic, &[(0, 2)]).await;
-    // Had it not left, the next would wait for the end of its session.
-    let mut second = stream(&group, &topic);
-    let rest = tokio::time::timeout(Duration::from_secs(5), held(&mut second, 2, 3)).await.expect("before that");
-    rest.into_values().for_each(Held::ack);
-    assert_eq!(second.close().await.unwrap().handled, 3);
+    fill(&topic, 0, 10);
+    let mut stream = quick(&given::kafka(), &group).commit_interval(Duration::from_secs(600)).stream(&topic).unwrap();
+    for _ in 0..4 {
+        next(&mut stream).await.ack();
+    }
+    drop(stream);
+    commits(&group, &topic, &[(0, 4)]).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_has_failed_yields_the_error_once_and_ends() {
-    let (topic, group) = (given::topic("orders", 1), unique("billing"));
-    fill(&topic, 0, 3);
-    // Nothing is committed, and there is no default: the consumer must not begin anywhere.
-    let builder = quick(&given::kafka(), &group).start_from(kafka_client::StartFrom::Fail);
-    let mut stream = builder.stream(&topic).unwrap();
-    let error = tokio::time::timeout(SOON, stream.next()).await.unwrap().unwrap().unwrap_err();
-    assert_eq!((error.topic(), error.partition()), (Some(topic.name()), Some(0)), "{error:?}");
-    assert!(stream.next().await.is_none());
-    assert!(stream.next().await.is_none());
-    assert_eq!(stream.close().await.unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(committed(&group, &topic), [].into());
-}
-
-#[tokio::test]
-async fn two_streams_share_the_partitions() {
-    let (topic, group, account) = (given::topic("orders", 4), unique("billing"), Account::default());
-    let mut readers = Vec::new();
-    for by in ['a', 'b'] {
-        let (mut stream, account) = (stream(&group, &topic), account.clone());
-        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = &mut stopped => return stream.close().await.unwrap(),
-                    record = stream.next() => {
-                        let record = record.unwrap().unwrap();
-                        account.record(by, &record);
-                        record.ack();
-                    }
-                }
-            }
-        });
-        readers.push((stop, task));
-    }
-    // Until both take part, records trickle.
-    let mut written = 0;
-    eventually("both read", SOON, async || {
-        (0..4).for_each(|partition| fill(&topic, partition, 1));
-        written += 4;
-        account.of('a') > 0 && account.of('b') > 0
-    })
-    .await;
-    account.reaches(written).await;
-    for (stop, task) in readers {
-        drop(stop);
-        tokio::time::timeout(SOON, task).await.unwrap().unwrap();
-    }
-    let expected = (0..4).map(|partition| (partition, written as i64 / 4)).collect();
-    assert_eq!(committed(&group, &topic), expected);
-    for partition in 0..4 {
-        assert_eq!(account.offsets(partition), (0..written as i64 / 4).collect::<Vec<_>>(), "once and in order");
-    }
+async fn a_stream_is_the_only_reader() {
+    let topic = given::topic("orders", 1);
+    let builder = given::kafka().consumer("billing").route_raw("other", async |_: RawBatch| Ok::<_, Error>(()));
+    let error = builder.stream(&topic).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("`stream` contradicts `route(other)`"), "{error}");
 }

@@ -1,54 +1,24 @@
-//! A handler that fails ends the consumer, and the error says where; what is finished stays finished.
+//! A handler that fails or panics ends its consumer, which says where, finishes what others hold, and commits what is
+//! finished: never the failed record.
 
-use std::error::Error as StdError;
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::error::Error as _;
+use std::future::pending;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use kafka_client::{Completion, ConsumerBuilder, Error, ErrorKind, FailedRecord, Json, Received, Topic, Utf8};
-use tests::harness::{eventually, unique};
-use tokio::sync::watch;
+use futures::{FutureExt, StreamExt};
+use kafka_client::serde::{Deserializer, Source, Stop};
+use kafka_client::{Completion, Error, ErrorKind, RawBatch, Received, Topic, Utf8};
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::{ClientConfig, Message as _};
+use tests::harness::{Cluster, eventually, unique};
 
-use crate::given::{self, Lines};
-use crate::group::{Account, Door, Member, SOON, commits, committed, fill, quick};
+use crate::given;
+use crate::group::{Door, Member, SOON, Taken, commits, committed, fill, quick};
 
-/// An error of an application, with a cause of its own.
-#[derive(Debug)]
-struct Declined(NoMoney);
-
-#[derive(Debug, PartialEq, Eq)]
-struct NoMoney(u32);
-
-impl fmt::Display for Declined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the card was declined")
-    }
-}
-
-impl fmt::Display for NoMoney {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} are missing", self.0)
-    }
-}
-
-impl StdError for Declined {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0)
-    }
-}
-
-impl StdError for NoMoney {}
-
-type Outcome = BoxFuture<'static, Result<Completion, Declined>>;
-
-fn finished() -> Outcome {
-    Box::pin(async { Ok(Completion::done()) })
-}
-
-/// How a handler may fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failing {
+/// The ways to fail, and what each is reported as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failure {
     Error,
     Panic,
     PanicBeforeTheFuture,
@@ -56,248 +26,255 @@ enum Failing {
     LaterPanic,
 }
 
-impl Failing {
-    const ALL: [Self; 5] = [Self::Error, Self::Panic, Self::PanicBeforeTheFuture, Self::LaterError, Self::LaterPanic];
+use Failure::{LaterError, LaterPanic, Panic, PanicBeforeTheFuture};
 
-    fn fail(self) -> Outcome {
+const ALL: [Failure; 5] = [Failure::Error, Panic, PanicBeforeTheFuture, LaterError, LaterPanic];
+
+type Answer = Result<Completion, std::io::Error>;
+
+impl Failure {
+    fn happen(self) -> BoxFuture<'static, Answer> {
         match self {
-            Self::Error => Box::pin(async { Err(Declined(NoMoney(7))) }),
-            Self::Panic => Box::pin(async { panic!("told on purpose to {}", "panic") }),
-            Self::PanicBeforeTheFuture => panic!("told on purpose to {}", "panic"),
-            Self::LaterError => Box::pin(async { Ok(Completion::later(async { Err(Declined(NoMoney(7))) })) }),
-            Self::LaterPanic => Box::pin(async {
-                let later = async { panic!("told on purpose to {}", "panic") };
-                Ok(Completion::later::<Declined>(later))
-            }),
+            Failure::Error => async { Err(std::io::Error::other("no money")) }.boxed(),
+            Panic => async { panic!("no money") }.boxed(),
+            PanicBeforeTheFuture => panic!("no money"),
+            LaterError => later(async { Err(std::io::Error::other("no money")) }),
+            LaterPanic => later(async { panic!("no money") }),
         }
     }
 
-    /// The error names the place and what happened there.
     #[track_caller]
-    fn is_told(self, error: &Error, topic: &str, partition: i32, offset: i64) {
-        let at = (error.topic(), error.partition(), error.offset());
-        assert_eq!(at, (Some(topic), Some(partition), Some(offset)), "{self:?}");
+    fn check(self, error: &Error) {
         assert_eq!(error.operation(), Some("handle"), "{self:?}");
-        let said = error.to_string();
-        assert!(said.contains(&format!("{topic}-{partition} at {offset}")), "{self:?}: {said}");
-        match self {
-            Self::Error | Self::LaterError => {
-                assert_eq!(error.kind(), ErrorKind::Handler, "{self:?}");
-                let declined = error.source().and_then(|source| source.downcast_ref::<Declined>());
-                let cause = declined.and_then(StdError::source).and_then(|cause| cause.downcast_ref());
-                assert_eq!(cause, Some(&NoMoney(7)), "{self:?}");
-                let all = format!("{error:?}");
-                assert!(all.ends_with(": the card was declined: 7 are missing"), "{self:?}: {all}");
-            }
-            Self::Panic | Self::PanicBeforeTheFuture | Self::LaterPanic => {
-                assert_eq!(error.kind(), ErrorKind::Panicked, "{self:?}");
-                assert!(said.ends_with("told on purpose to panic"), "{self:?}: {said}");
-            }
+        if matches!(self, Failure::Error | LaterError) {
+            assert_eq!(error.kind(), ErrorKind::Handler, "{self:?}");
+            let source = error.source().expect("the handler's own error");
+            assert_eq!(source.to_string(), "no money");
+            assert!(source.downcast_ref::<std::io::Error>().is_some());
+        } else {
+            assert_eq!(error.kind(), ErrorKind::Panicked, "{self:?}");
+            assert!(error.to_string().ends_with("the handler panicked: no money"), "{error}");
         }
     }
 }
 
-/// A member that keeps an account of what it handles.
-fn handling(group: &str, topic: &Lines, account: &Account) -> ConsumerBuilder {
-    let account = account.clone();
-    quick(&given::kafka(), group).route(topic, move |record: Received<String, String>| {
-        account.record('b', &record);
-        finished()
-    })
+fn later(work: impl Future<Output = Result<(), std::io::Error>> + Send + 'static) -> BoxFuture<'static, Answer> {
+    async { Ok(Completion::later(work)) }.boxed()
+}
+
+fn done() -> BoxFuture<'static, Answer> {
+    async { Ok(Completion::done()) }.boxed()
 }
 
 #[tokio::test]
-async fn it_ends_with_where_and_why_while_other_partitions_are_drained() {
-    for failing in Failing::ALL {
-        let (topic, group) = (given::topic("orders", 2), unique("billing"));
-        fill(&topic, 0, 6);
-        fill(&topic, 1, 4);
-        let (account, door, failed) = (Account::default(), Door::closed(), Arc::new(AtomicBool::new(false)));
-        let waits = Arc::new(watch::Sender::new(false));
-        let handler = {
-            let (account, door, failed, waits) = (account.clone(), door.clone(), failed.clone(), waits.clone());
-            move |record: Received<String, String>| -> Outcome {
-                let (account, failed) = (account.clone(), failed.clone());
-                match (record.partition(), record.offset()) {
-                    (0, 3) => {
-                        let mut waits = waits.subscribe();
-                        // One that panics before it returns a future cannot wait.
-                        if failing == Failing::PanicBeforeTheFuture {
-                            failed.store(true, SeqCst);
-                            return failing.fail();
-                        }
-                        Box::pin(async move {
-                            waits.wait_for(|waits| *waits).await.unwrap();
-                            failed.store(true, SeqCst);
-                            failing.fail().await
-                        })
-                    }
-                    (1, 1) => {
-                        let pass = door.pass(0);
-                        waits.send_replace(true);
-                        Box::pin(async move {
-                            pass.await;
-                            account.record('a', &record);
-                            Ok(Completion::done())
-                        })
-                    }
-                    _ => {
-                        account.record('a', &record);
-                        finished()
-                    }
-                }
-            }
-        };
-        let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
-        eventually("it has failed", SOON, async || failed.load(SeqCst)).await;
-        let began = *waits.borrow();
-        door.open();
-        let error = member.failure().await;
-        failing.is_told(&error, topic.name(), 0, 3);
-
-        assert_eq!(account.offsets(0), [0, 1, 2], "{failing:?}");
-        if failing != Failing::PanicBeforeTheFuture {
-            assert!(began);
-            assert_eq!(account.offsets(1), [0, 1], "{failing:?}: it is drained, and takes no more");
-        }
-        let mut finished = account.unfinished(2);
-        finished.retain(|_, next| *next > 0);
-        assert_eq!(committed(&group, &topic), finished, "{failing:?}");
-
-        // The next member starts with the record that failed.
-        let next = Account::default();
-        let member = Member::start(handling(&group, &topic, &next));
-        commits(&group, &topic, &[(0, 6), (1, 4)]).await;
-        member.stop().await;
-        assert_eq!(next.offsets(0), [3, 4, 5], "{failing:?}");
-        assert_eq!(account.len() + next.len(), 10, "{failing:?}: each is finished once");
-    }
-}
-
-#[tokio::test]
-async fn work_that_fails_later_holds_back_all_that_follows_it() {
-    for failing in [Failing::Error, Failing::Panic] {
+async fn the_consumer_says_where_it_failed_and_commits_what_is_before_it() {
+    for failure in ALL {
         let (topic, group) = (given::topic("orders", 1), unique("billing"));
         fill(&topic, 0, 10);
-        let (account, door) = (Account::default(), Door::closed());
-        let handler = {
-            let (account, door) = (account.clone(), door.clone());
-            move |record: Received<String, String>| -> Outcome {
-                account.record('a', &record);
-                let (offset, pass) = (record.offset(), door.pass(0));
-                Box::pin(async move {
-                    Ok(match offset {
-                        2 => Completion::later(async move {
-                            pass.await;
-                            failing.fail().await.map(drop)
-                        }),
-                        _ => Completion::done(),
-                    })
-                })
+        let handled = Taken::new();
+        let at = handled.clone();
+        let handler = move |record: Received<String, String>| {
+            if record.offset() == 4 {
+                return failure.happen();
             }
+            at.push(record.offset());
+            done()
+        };
+        let error = Member::start(quick(&given::kafka(), &group).route(&topic, handler)).failure().await;
+        failure.check(&error);
+        assert_eq!((error.topic(), error.partition(), error.offset()), (Some(topic.name()), Some(0), Some(4)));
+        assert!(error.to_string().starts_with(&format!("handle failed for {}-0 at 4: ", topic.name())), "{error}");
+        assert_eq!(committed(&group, &topic), [(0, 4)].into(), "{failure:?}");
+        // What fails later lets others begin; what fails at once does not.
+        let begun_after = handled.all().into_iter().filter(|offset| *offset > 4).count();
+        assert!(begun_after == 0 || matches!(failure, LaterError | LaterPanic), "{failure:?}: {:?}", handled.all());
+
+        // The next one starts with the failed record.
+        let again = Taken::new();
+        let at = again.clone();
+        let handler = move |record: Received<String, String>| {
+            at.push(record.offset());
+            done()
         };
         let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
-        account.reaches(10).await;
-        commits(&group, &topic, &[(0, 2)]).await;
-        door.open();
-        let error = member.failure().await;
-        failing.is_told(&error, topic.name(), 0, 2);
-        assert_eq!(committed(&group, &topic), [(0, 2)].into());
+        commits(&group, &topic, &[(0, 10)]).await;
+        member.stop().await;
+        assert_eq!(again.all(), (4..10).collect::<Vec<_>>());
     }
 }
 
 #[tokio::test]
-async fn a_failed_batch_is_named_by_its_first_record_and_none_of_it_is_committed() {
-    let (topic, group) = (given::topic("orders", 1), unique("billing"));
-    fill(&topic, 0, 20);
-    for failing in Failing::ALL {
-        let batches = Account::default();
-        let account = batches.clone();
-        let handler = move |batch: Vec<Received<String, String>>| {
-            account.record('a', &batch[0]);
-            match batch.iter().any(|record| record.offset() == 9) {
-                true => failing.fail(),
-                false => finished(),
-            }
-        };
-        let builder = quick(&given::kafka(), &group).max_batch_records(4).route_batch(&topic, handler);
-        let error = Member::start(builder).failure().await;
-        let first = batches.offsets(0).last().copied().unwrap();
-        failing.is_told(&error, topic.name(), 0, first);
-        assert!((6..=9).contains(&first), "a batch of four at most that holds 9, not from {first}");
-        assert_eq!(committed(&group, &topic), [(0, first)].into(), "{failing:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_failed_raw_batch_too() {
-    let (topic, group) = (given::topic("orders", 1), unique("billing"));
-    fill(&topic, 0, 20);
-    for failing in Failing::ALL {
-        let batches = Account::default();
-        let account = batches.clone();
-        let handler = move |batch: kafka_client::RawBatch| {
-            account.add('a', batch.partition(), batch.get(0).unwrap().offset());
-            match batch.iter().any(|record| record.offset() == 9) {
-                true => failing.fail(),
-                false => finished(),
-            }
-        };
-        let builder = quick(&given::kafka(), &group).max_batch_records(4).route_raw(topic.name(), handler);
-        let error = Member::start(builder).failure().await;
-        let first = batches.offsets(0).last().copied().unwrap();
-        failing.is_told(&error, topic.name(), 0, first);
-        assert_eq!(committed(&group, &topic), [(0, first)].into(), "{failing:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_handler_for_failed_records_that_fails_ends_it_too() {
-    for failing in Failing::ALL {
-        let (lines, group) = (given::topic("orders", 1), unique("billing"));
-        // A number is JSON of a number; no text is.
-        fill(&lines, 0, 3);
-        given::built(given::kafka().producer()).send(lines.record("k", "three")).await.unwrap();
-        fill(&lines, 0, 2);
-        let numbers = Topic::new(lines.name(), Utf8, Json::<i64>::new());
-        let builder = quick(&given::kafka(), &group)
-            .route(&numbers, |_: Received<String, i64>| finished())
-            .on_failed_record(move |_: FailedRecord| failing.fail());
-        let error = Member::start(builder).failure().await;
-        failing.is_told(&error, lines.name(), 0, 3);
-        assert_eq!(committed(&group, &lines), [(0, 3)].into(), "{failing:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_failure_while_the_consumer_is_ending_is_told() {
-    for failing in [Failing::Error, Failing::Panic, Failing::LaterError, Failing::LaterPanic] {
-        let (topic, group) = (given::topic("orders", 1), unique("billing"));
-        fill(&topic, 0, 3);
-        let (account, door) = (Account::default(), Door::closed());
-        let handler = {
-            let (account, door) = (account.clone(), door.clone());
-            move |record: Received<String, String>| -> Outcome {
-                account.record('a', &record);
-                let (offset, pass) = (record.offset(), door.pass(0));
-                Box::pin(async move {
-                    if offset == 1 {
-                        pass.await;
-                        return failing.fail().await;
+async fn what_others_hold_is_finished_and_committed_first() {
+    for failure in ALL {
+        let (topic, group) = (given::topic("orders", 3), unique("billing"));
+        for partition in 0..3 {
+            fill(&topic, partition, 5);
+        }
+        // Two partitions are in the middle of their second record when the third one fails.
+        let (begun, door) = (Taken::new(), Door::closed());
+        let (begins, pass) = (begun.clone(), door.clone());
+        let handler = move |record: Received<String, String>| {
+            match (record.partition(), record.offset()) {
+                (2, 0) => {
+                    let all_begun = pass.pass(0);
+                    async move {
+                        all_begun.await;
+                        failure.happen().await
                     }
-                    Ok(Completion::done())
-                })
+                    .boxed()
+                }
+                (_, 1) => {
+                    begins.push(record.partition());
+                    let passed = pass.pass(1);
+                    async move {
+                        passed.await;
+                        Ok(Completion::done())
+                    }
+                    .boxed()
+                }
+                _ => done(),
             }
         };
         let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
-        account.reaches(2).await;
-        let ending = member.stopping();
-        // The member's task is told before this one goes on.
-        tokio::task::yield_now().await;
+        eventually("two are in the middle", SOON, async || begun.len() == 2).await;
+        commits(&group, &topic, &[(0, 1), (1, 1)]).await;
+        door.open_to(1);
+        let failed = tokio::spawn(member.failure());
+        // The consumer waits for the two.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!failed.is_finished());
+        assert_eq!(committed(&group, &topic), [(0, 1), (1, 1)].into());
         door.open();
-        let ended = tokio::time::timeout(SOON, ending).await.unwrap().unwrap();
-        failing.is_told(&ended.unwrap_err(), topic.name(), 0, 1);
-        assert_eq!(committed(&group, &topic), [(0, 1)].into(), "{failing:?}");
-        assert_eq!(account.len(), 2, "{failing:?}");
+        let error = failed.await.unwrap();
+        failure.check(&error);
+        assert_eq!((error.partition(), error.offset()), (Some(2), Some(0)));
+        assert_eq!(committed(&group, &topic), [(0, 2), (1, 2)].into(), "{failure:?}");
+        assert_eq!(begun.len(), 2, "nothing was begun after the failure");
     }
+}
+
+#[tokio::test]
+async fn completions_before_the_failed_record_are_awaited_and_committed() {
+    let (topic, group, door) = (given::topic("orders", 1), unique("billing"), Door::closed());
+    fill(&topic, 0, 10);
+    let pass = door.clone();
+    let handler = move |record: Received<String, String>| match record.offset() {
+        0..4 => {
+            let passed = pass.pass(0);
+            later(async { Ok(passed.await) })
+        }
+        4 => Failure::Error.happen(),
+        // Begun never.
+        _ => pending().boxed(),
+    };
+    let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
+    let failed = tokio::spawn(member.failure());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!failed.is_finished());
+    door.open();
+    assert_eq!(failed.await.unwrap().offset(), Some(4));
+    assert_eq!(committed(&group, &topic), [(0, 4)].into());
+}
+
+#[tokio::test]
+async fn the_first_of_several_failures_is_the_one_that_is_told() {
+    let (topic, group, door) = (given::topic("orders", 1), unique("billing"), Door::closed());
+    fill(&topic, 0, 3);
+    let pass = door.clone();
+    let handler = move |record: Received<String, String>| {
+        let passed = pass.pass(record.offset());
+        later(async {
+            passed.await;
+            Err(std::io::Error::other("no money"))
+        })
+    };
+    let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
+    door.open_to(1);
+    let failed = tokio::spawn(member.failure());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    door.open();
+    assert_eq!(failed.await.unwrap().offset(), Some(0));
+    assert_eq!(committed(&group, &topic), [].into());
+}
+
+#[tokio::test]
+async fn a_batch_fails_as_a_whole() {
+    for failure in ALL {
+        let (topic, group) = (given::topic("orders", 1), unique("billing"));
+        fill(&topic, 0, 10);
+        let builder = || quick(&given::kafka(), &group).max_batch_records(3);
+        let typed = move |batch: Vec<Received<String, String>>| match batch.iter().any(|record| record.offset() == 4) {
+            true => failure.happen(),
+            false => done(),
+        };
+        let error = Member::start(builder().route_batch(&topic, typed)).failure().await;
+        failure.check(&error);
+        let first = committed(&group, &topic)[&0];
+        assert!((1..=4).contains(&first), "{first}");
+        assert_eq!((error.partition(), error.offset()), (Some(0), Some(first)), "{failure:?}");
+
+        let raw = move |batch: RawBatch| match batch.iter().any(|record| record.offset() == 4) {
+            true => failure.happen(),
+            false => done(),
+        };
+        let error = Member::start(builder().route_raw(topic.name(), raw)).failure().await;
+        failure.check(&error);
+        let first = committed(&group, &topic)[&0];
+        assert!((1..=4).contains(&first), "{first}");
+        assert_eq!((error.partition(), error.offset()), (Some(0), Some(first)), "{failure:?}");
+    }
+}
+
+/// Text that is not `3`, on which it panics.
+struct Touchy;
+
+impl Deserializer for Touchy {
+    type Output = String;
+
+    fn deserialize(&self, bytes: Option<&[u8]>, from: &Source<'_>) -> Result<String, Stop> {
+        let text = Utf8.deserialize(bytes, from)?;
+        assert_ne!(text, "3", "I was told there would be no 3");
+        Ok(text)
+    }
+}
+
+#[tokio::test]
+async fn a_serde_that_panics_ends_the_consumer_too() {
+    let (lines, group) = (given::topic("orders", 1), unique("billing"));
+    fill(&lines, 0, 10);
+    let topic = Topic::new(lines.name(), Utf8, Touchy);
+    let handler = |_: Received<String, String>| done();
+    let error = Member::start(quick(&given::kafka(), &group).route(&topic, handler)).failure().await;
+    assert_eq!((error.kind(), error.partition()), (ErrorKind::Panicked, Some(0)));
+    assert!(error.to_string().contains("I was told there would be no 3"), "{error}");
+    assert_eq!(committed(&group, &lines), [(0, 3)].into());
+}
+
+#[tokio::test]
+async fn the_careless_way_commits_past_a_panic() {
+    let (topic, group) = (given::topic("orders", 1), unique("billing"));
+    fill(&topic, 0, 10);
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", Cluster::shared().bootstrap())
+        .set("group.id", &group)
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[topic.name()]).unwrap();
+    let mut records = consumer.stream();
+    // A task a record, so that a slow one does not hold up the others; a panic ends its task, and that is all.
+    let handled = Taken::new();
+    for _ in 0..10 {
+        let record = records.next().await.unwrap().unwrap().detach();
+        let at = handled.clone();
+        let _ = tokio::spawn(async move {
+            assert_ne!(record.offset(), 4, "no money");
+            at.push(record.offset());
+        })
+        .await;
+    }
+    consumer.commit_consumer_state(CommitMode::Sync).unwrap();
+    assert!(!handled.all().contains(&4));
+    assert_eq!(committed(&group, &topic), [(0, 10)].into(), "the check that the failed record is not committed fails");
 }

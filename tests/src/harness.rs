@@ -19,7 +19,6 @@
 //! which is fine in a test: they return within milliseconds, a start within seconds.
 
 // Reading order: the cluster, what it is made of, then the views of it.
-mod breakable;
 mod kafka;
 mod node;
 mod port;
@@ -27,6 +26,7 @@ mod process;
 mod properties;
 mod supervisor;
 
+mod breakable;
 mod fetch;
 mod logs;
 mod wait;

@@ -122,9 +122,7 @@ impl Client {
     pub(crate) fn partition_count(&self, topic: &super::Topic, wait: Duration) -> Result<i32, NativeError> {
         let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
         // SAFETY: instance and topic are alive; on success `metadata` points to an object that we destroy below.
-        NativeError::check(unsafe {
-            sys::rd_kafka_metadata(self.raw(), 0, topic.raw(), &mut metadata, millis(wait))
-        })?;
+        NativeError::check(unsafe { sys::rd_kafka_metadata(self.raw(), 0, topic.raw(), &mut metadata, millis(wait)) })?;
         // SAFETY: librdkafka filled the object: `topics` holds `topic_cnt` entries.
         let answer = unsafe {
             match std::slice::from_raw_parts((*metadata).topics, (*metadata).topic_cnt as usize).first() {
@@ -253,13 +251,8 @@ fn native_config(role: Role, config: &ClientConfig) -> Result<*mut sys::rd_kafka
     unsafe {
         sys::rd_kafka_conf_set_events(conf, events);
         let mut text = [0u8; ERROR_TEXT_BYTES];
-        let set = sys::rd_kafka_conf_set(
-            conf,
-            c"log.queue".as_ptr(),
-            c"true".as_ptr(),
-            text.as_mut_ptr().cast(),
-            text.len(),
-        );
+        let set =
+            sys::rd_kafka_conf_set(conf, c"log.queue".as_ptr(), c"true".as_ptr(), text.as_mut_ptr().cast(), text.len());
         debug_assert_eq!(set, sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK, "log.queue is a known property");
     }
     Ok(conf)

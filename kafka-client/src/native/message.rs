@@ -257,6 +257,21 @@ impl<'a> MessageRef<'a> {
         }
     }
 
+    /// Of a delivery report: the timestamp that the record was sent with. `timestamp` keeps it back where the record
+    /// failed. Reports are read by one thread, so nobody sees the error gone for a moment.
+    pub(crate) fn report_timestamp(self) -> Option<i64> {
+        let message = self.ptr.as_ptr();
+        let error = self.fields().err;
+        // SAFETY: the message is alive and read by this thread only; librdkafka owns nothing of a report's `err`.
+        let timestamp = unsafe {
+            (*message).err = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+            let timestamp = self.timestamp();
+            (*message).err = error;
+            timestamp
+        };
+        timestamp.map(|(millis, _)| millis)
+    }
+
     /// Of a delivery report: whether the record may be in the log.
     pub(crate) fn status(self) -> Status {
         // SAFETY: the message is alive.

@@ -45,9 +45,7 @@ impl Mock {
     pub(crate) fn create_topic(&self, name: &str, partitions: i32) -> Result<(), NativeError> {
         let name = c_string(name)?;
         // SAFETY: cluster and name are alive.
-        NativeError::check(unsafe {
-            sys::rd_kafka_mock_topic_create(self.ptr.as_ptr(), name.as_ptr(), partitions, 1)
-        })
+        NativeError::check(unsafe { sys::rd_kafka_mock_topic_create(self.ptr.as_ptr(), name.as_ptr(), partitions, 1) })
     }
 
     /// Lets the next `times` requests of a kind fail with a Kafka error code.

@@ -195,10 +195,13 @@ fn errors_say_what_and_which() {
     let topic = Topic::new(&client, "t").unwrap();
     assert_eq!(Topic::new(&client, "nul\0").err().unwrap().name, "_INVALID_ARG");
     let large = vec![0u8; 2_000_000];
-    assert_eq!({
+    assert_eq!(
+        {
             assert!(!topic.produce(outgoing(None, Some(&large), 0)));
             Topic::last_error().name
-        }, "MSG_SIZE_TOO_LARGE");
+        },
+        "MSG_SIZE_TOO_LARGE"
+    );
     let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", Some(b"v"))];
     let refused = topic.produce_with(outgoing(None, Some(&large), 0), None, headers.into_iter()).unwrap_err();
     assert_eq!(refused.name, "MSG_SIZE_TOO_LARGE");
@@ -210,9 +213,14 @@ fn errors_say_what_and_which() {
     filling.push(None, Piece::Null, Piece::Buffered { from: 5, len: 0 });
     let (partition, key, value) = filling.get(0, b"keyk2").unwrap();
     assert_eq!((partition, key.slice(b""), value.slice(b"")), (Some(0), Some(&b"k2"[..]), Some(&b"ok"[..])));
-    filling.produce(&topic, b"keyk2", |at| at, |at, error, key, value| {
-        refused.push((at, error.name, key.map(Vec::from), value.map(<[u8]>::len)));
-    });
+    filling.produce(
+        &topic,
+        b"keyk2",
+        |at| at,
+        |at, error, key, value| {
+            refused.push((at, error.name, key.map(Vec::from), value.map(<[u8]>::len)));
+        },
+    );
     assert_eq!(refused, [(1, "MSG_SIZE_TOO_LARGE", Some(b"key".to_vec()), Some(2_000_000))]);
     assert_eq!(reports(&queue, 2).len(), 2);
     assert!(client.fatal_error().is_none());

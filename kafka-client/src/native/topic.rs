@@ -258,8 +258,7 @@ impl<'r> Filling<'_, 'r> {
         let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
         // SAFETY: the topic is alive, `messages` holds `count` initialised elements, and their bytes live longer than
         // the call, which copies them.
-        let taken =
-            unsafe { sys::rd_kafka_produce_batch(topic.raw(), UNASSIGNED, flags, messages, count as i32) };
+        let taken = unsafe { sys::rd_kafka_produce_batch(topic.raw(), UNASSIGNED, flags, messages, count as i32) };
         if taken as usize != count {
             for (index, message) in self.messages.iter().enumerate() {
                 if let Err(error) = NativeError::check(message.err) {
@@ -288,10 +287,7 @@ fn parts(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
 }
 
-fn field(
-    vtype: sys::rd_kafka_vtype_t,
-    set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1),
-) -> sys::rd_kafka_vu_t {
+fn field(vtype: sys::rd_kafka_vtype_t, set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1)) -> sys::rd_kafka_vu_t {
     // SAFETY: a union of integers and pointers, for all of which zero is a valid value.
     let mut field = sys::rd_kafka_vu_t { vtype, u: unsafe { mem::zeroed() } };
     set(&mut field.u);

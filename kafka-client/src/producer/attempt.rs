@@ -61,7 +61,9 @@ impl Shared {
     pub(super) fn first_attempt<R: Sendable>(&self, record: &R, callback: &mut Option<Callback>) -> Attempt {
         match self.as_it_stands(record) {
             Some(halves) => record
-                .with_topic(|name| self.handles.with(name, |handle| self.submit_plain(handle, record, halves, callback)))
+                .with_topic(|name| {
+                    self.handles.with(name, |handle| self.submit_plain(handle, record, halves, callback))
+                })
                 .unwrap_or_else(|error| self.no_topic(record, error)),
             None => self.attempt(record, &mut None, callback),
         }

@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::batch::Batches;
-use super::token::Token;
 use super::slot::{Chunk, Ring, SlotRef};
+use super::token::Token;
 
 /// The state that producers, deliveries and the event thread share.
 pub(crate) struct Core {
@@ -142,12 +142,7 @@ impl Core {
             in_flight: [0; 2],
             rounds: Default::default(),
         };
-        Self {
-            limits,
-            state: Mutex::new(state),
-            batches: Batches::default(),
-            idle: Notify::new(),
-        }
+        Self { limits, state: Mutex::new(state), batches: Batches::default(), idle: Notify::new() }
     }
 
     /// Takes a permit for one record and a slot for its result, with the token that leads to it, if there is room and nobody waits in line.
@@ -180,12 +175,8 @@ impl Core {
                 Ok(()) => return Ok(Permit { core: self.clone(), records, bytes }),
                 Err(Refusal::Closed) => return Err(Refusal::Closed),
                 Err(Refusal::Full) => {
-                    let waiter = Arc::new(Waiter {
-                        records,
-                        bytes,
-                        fate: AtomicU8::new(WAITING),
-                        waker: AtomicWaker::new(),
-                    });
+                    let waiter =
+                        Arc::new(Waiter { records, bytes, fate: AtomicU8::new(WAITING), waker: AtomicWaker::new() });
                     state.line.push_back(waiter.clone());
                     waiter
                 }

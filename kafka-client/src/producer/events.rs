@@ -287,7 +287,7 @@ fn failure(message: MessageRef<'_>, intercepted: bool) -> SendError {
     let mut record = RawRecord::new(message.topic(), message.key().map(Vec::from), message.payload().map(Vec::from));
     record.partition = (message.partition() >= 0).then_some(message.partition());
     record.headers = Headers::copy_of(message.report_headers().as_ref());
-    record.timestamp = message.timestamp().map(|(millis, _)| millis);
+    record.timestamp = message.report_timestamp();
     record.set_intercepted(intercepted);
     SendError::new(error, maybe_written, Some(record))
 }

@@ -44,11 +44,7 @@ impl Handles {
 
     /// Runs `with` on the handle of a topic.
     #[inline]
-    pub(super) fn with<T>(
-        &self,
-        name: &TopicName,
-        with: impl FnOnce(&Arc<Handle>) -> T,
-    ) -> Result<T, NativeError> {
+    pub(super) fn with<T>(&self, name: &TopicName, with: impl FnOnce(&Arc<Handle>) -> T) -> Result<T, NativeError> {
         match name.handle(self.producer) {
             Some(handle) => Ok(with(&handle)),
             None => self.find(name).map(|handle| with(&handle)),

@@ -26,7 +26,11 @@ enum State {
     /// A callback waits.
     Callback(Callback),
     // Its fields, not a `Delivered`: so the tag fits beside the partition.
-    Delivered { partition: i32, offset: i64, timestamp: i64 },
+    Delivered {
+        partition: i32,
+        offset: i64,
+        timestamp: i64,
+    },
     Failed(SendError),
 }
 
