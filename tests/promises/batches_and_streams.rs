@@ -50,7 +50,7 @@ async fn a_batch_is_finished_as_a_whole_and_in_any_order() {
     let handler = move |batch: Vec<Received<String, String>>| {
         at.push(batch[0].offset());
         let passed = pass.pass(-batch[0].offset() + 100);
-        async { Ok::<_, Error>(Completion::later(async { Ok::<_, Error>(passed.await) })) }
+        async { Ok::<_, Error>(Completion::later(passed)) }
     };
     let member = Member::start(quick(&given::kafka(), &group).max_batch_records(5).route_batch(&topic, handler));
     eventually("all batches are begun", SOON, async || firsts.all().last() >= Some(&15)).await;
@@ -63,8 +63,11 @@ async fn a_batch_is_finished_as_a_whole_and_in_any_order() {
     member.stop().await;
 }
 
+/// Key, value and headers.
+type Kind = (Option<Vec<u8>>, Option<Vec<u8>>, Headers);
+
 /// Records with every kind of null, and headers of every kind.
-fn kinds() -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Headers)> {
+fn kinds() -> Vec<Kind> {
     let mut headers = Headers::new();
     headers.push("trace", "1");
     headers.push("trace", [0xff, 0x00, 0xfe]);
@@ -159,7 +162,7 @@ async fn a_raw_batch_that_finishes_later_is_committed_later() {
     let handler = move |batch: RawBatch| {
         at.push(batch.iter().map(|record| record.offset()).collect::<Vec<_>>());
         let passed = pass.pass(0);
-        async { Ok::<_, Error>(Completion::later(async { Ok::<_, Error>(passed.await) })) }
+        async { Ok::<_, Error>(Completion::later(passed)) }
     };
     let member = Member::start(quick(&given::kafka(), &group).max_batch_records(4).route_raw(topic.name(), handler));
     eventually("it is begun", SOON, async || begun.len() > 0).await;

@@ -1,196 +1,222 @@
-//! A consumer that contradicts itself is refused when it is built, by the names of what contradicts what.
+//! A consumer's wrong setting is refused by name before anything is connected, and a secret is never printed.
 
+use std::future::{Ready, ready};
 use std::time::Duration;
 
-use kafka_client::{ConsumerBuilder, Error, ErrorKind, Guarantee, Kafka, RawBatch, Received, StartFrom};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use tests::harness::{Cluster, eventually, unique};
+use kafka_client::{ConsumerBuilder, Error, ErrorKind, Kafka, RawBatch, Received, Retry, Security, Topic, Utf8};
+use tests::harness::{Cluster, Logs, eventually};
 
-use crate::given::{self, Lines};
-use crate::group::{Door, Member, SOON, Taken, committed, fill, quick};
+use crate::given::Lines;
+use crate::group::SOON;
 
-/// A consumer that could be built; no broker is asked for that.
-fn consumer() -> ConsumerBuilder {
-    with_route(Kafka::connect("localhost:9092").consumer("billing"))
+fn lines(name: &str) -> Lines {
+    Topic::new(name, Utf8, Utf8)
 }
 
-fn with_route(builder: ConsumerBuilder) -> ConsumerBuilder {
-    builder.route_raw("orders", async |_: RawBatch| Ok::<_, Error>(()))
+/// Takes whatever comes.
+fn handled<I>(_: I) -> Ready<Result<(), Error>> {
+    ready(Ok(()))
+}
+
+fn routed(kafka: &Kafka) -> ConsumerBuilder {
+    kafka.consumer("billing").route(&lines("orders"), handled::<Received<String, String>>)
+}
+
+fn anywhere() -> ConsumerBuilder {
+    routed(&Kafka::connect("localhost:9092"))
+}
+
+/// What the refusal says; it has the right kind and advice.
+#[track_caller]
+fn refusal(builder: ConsumerBuilder) -> String {
+    told(&builder.build().expect_err("it is refused"))
 }
 
 #[track_caller]
-fn refusal(builder: ConsumerBuilder) -> String {
-    let error = builder.build().expect_err("refused");
-    assert_eq!((error.kind(), error.operation()), (ErrorKind::Config, Some("build consumer")), "{error}");
+fn told(error: &Error) -> String {
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent));
+    assert_eq!(error.operation(), Some("build consumer"));
     error.to_string()
 }
 
 #[test]
-fn what_commits_behind_the_consumers_back_is_refused_naming_both_settings() {
-    for (guarantee, name) in [(Guarantee::AtLeastOnce, "at-least-once"), (Guarantee::AtMostOnce, "at-most-once")] {
-        for key in ["enable.auto.commit", "enable.auto.offset.store"] {
-            let text = refusal(consumer().guarantee(guarantee).set(key, "true"));
-            assert!(text.contains(&format!("`{key}=true` contradicts `guarantee={name}`")), "{text}");
-            consumer().guarantee(guarantee).set(key, "false").build().unwrap();
-        }
-        let text = refusal(consumer().guarantee(guarantee).set("auto.commit.enable", "true"));
-        assert!(text.contains("`auto.commit.enable=true` contradicts `guarantee"), "{text}");
-    }
-    // Also where the whole cluster's settings say so.
-    let kafka = Kafka::connect("localhost:9092").set("enable.auto.commit", "true");
-    let text = refusal(with_route(kafka.consumer("billing")));
-    assert!(text.contains("`enable.auto.commit=true` contradicts `guarantee=at-least-once`"), "{text}");
-}
-
-#[test]
-fn a_drain_that_the_broker_would_not_wait_for_is_refused() {
-    // Of the ten seconds, three pass until a member hears of a rebalance, and one is for the commit after the drain.
-    let of_ten_seconds = || consumer().set("max.poll.interval.ms", "10000").set("session.timeout.ms", "6000");
-    of_ten_seconds().drain_timeout(Duration::from_secs(6)).build().unwrap();
-    let text = refusal(of_ten_seconds().drain_timeout(Duration::from_secs(7)));
-    assert!(text.contains("`drain_timeout=7s` contradicts `max.poll.interval.ms=10000`"), "{text}");
-    let text = refusal(consumer().drain_timeout(Duration::from_secs(300)));
-    assert!(text.contains("`drain_timeout=300s` contradicts `max.poll.interval.ms=300000`"), "{text}");
-    // Members of the consumer protocol hear of it later.
-    let of_the_broker =
-        || consumer().set("max.poll.interval.ms", "10000").set("group.protocol", "consumer");
-    of_the_broker().drain_timeout(Duration::from_secs(4)).build().unwrap();
-    refusal(of_the_broker().drain_timeout(Duration::from_secs(5)));
-    // Unless it is asked for, the drain is made to fit.
-    of_ten_seconds().build().unwrap();
-}
-
-#[test]
-fn routes_are_one_a_topic_and_one_at_least() {
-    let text = refusal(with_route(consumer()));
-    assert!(text.contains("topic orders has two routes"), "{text}");
-    let text = refusal(Kafka::connect("localhost:9092").consumer("billing"));
-    assert!(text.contains("at least one route"), "{text}");
-}
-
-#[test]
-fn numbers_that_make_no_sense_are_refused_by_name() {
-    for (builder, expected) in [
-        (consumer().max_batch_records(0), "max_batch_records"),
-        (consumer().commit_interval(Duration::ZERO), "auto.commit.interval.ms"),
-        (consumer().set("auto.commit.interval.ms", "soon"), "auto.commit.interval.ms"),
-        (consumer().set("max.poll.interval.ms", "soon"), "max.poll.interval.ms"),
-        (consumer().set("heartbeat.interval.ms", "soon"), "heartbeat.interval.ms"),
-        (consumer().set("max.pol.interval.ms", "1"), "max.pol.interval.ms"),
-        (consumer().set("enable.partition.eof", "true"), "enable.partition.eof"),
-        (with_route(Kafka::connect("localhost:9092").consumer("")), "group.id"),
+fn what_is_not_refused_is_built() {
+    for builder in [
+        anywhere(),
+        anywhere().set("enable.auto.commit", "false").set("enable.auto.offset.store", "F"),
+        anywhere().set("enable.partition.eof", "false").set("session.timeout.ms", "6000"),
+        anywhere().set("group.protocol", "consumer").set("group.remote.assignor", "uniform"),
+        anywhere().set("max.poll.interval.ms", "60000").drain_timeout(Duration::from_secs(56)),
+        anywhere().set("group.protocol", "classic").set("session.timeout.ms", "10000"),
+        anywhere().route(&lines("others"), handled::<Received<String, String>>).route_raw("raw", handled::<RawBatch>),
     ] {
-        let text = refusal(builder);
-        assert!(text.contains(expected), "{text}");
+        builder.build().unwrap_or_else(|e| panic!("{e}"));
     }
 }
 
 #[test]
-fn protocols_of_groups_are_not_mixed() {
+fn an_unknown_key_or_a_malformed_value_is_named() {
     for (key, value) in [
-        ("session.timeout.ms", "6000"),
-        ("heartbeat.interval.ms", "1000"),
-        ("partition.assignment.strategy", "range"),
+        ("auto.ofset.reset", "earliest"),
+        ("consumer.fetch.min.bytes", "1"),
+        ("key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer"),
+        ("auto.offset.reset", "first"),
+        ("session.timeout.ms", "soon"),
+        ("session.timeout.ms", "6s"),
+        ("session.timeout.ms", "0"),
+        ("heartbeat.interval.ms", "-1"),
+        ("max.poll.interval.ms", "many"),
+        ("max.poll.interval.ms", "0"),
+        ("auto.commit.interval.ms", "often"),
+        ("auto.commit.interval.ms", "0"),
+        ("fetch.wait.max.ms", "-5"),
+        ("fetch.min.bytes", "0"),
+        ("isolation.level", "read_all"),
+        ("partition.assignment.strategy", "fair"),
+        ("group.protocol", "newest"),
+        ("enable.auto.commit", "maybe"),
+        ("check.crcs", "yes"),
+        ("rebalance_cb", "x"),
+        ("offset_commit_cb", "x"),
     ] {
-        let text = refusal(consumer().set("group.protocol", "consumer").set(key, value));
-        assert!(text.contains(&format!("`{key}={value}` contradicts `group.protocol=consumer`")), "{text}");
+        for said in
+            [refusal(anywhere().set(key, value)), refusal(routed(&Kafka::connect("localhost:9092").set(key, value)))]
+        {
+            assert!(said.contains(key), "{key}={value}: {said}");
+        }
     }
-    let text = refusal(consumer().set("max.poll.interval.ms", "5000"));
-    assert!(
-        text.contains("`max.poll.interval.ms=5000` contradicts `session.timeout.ms=45000` (the default)"),
-        "{text}"
-    );
+    for servers in ["", "no port:", "a:b", "host:99999999"] {
+        let said = refusal(routed(&Kafka::connect(servers)));
+        assert!(said.contains("bootstrap.servers"), "{said}");
+    }
+    assert!(refusal(anywhere().commit_interval(Duration::ZERO)).contains("auto.commit.interval.ms"));
+    assert!(refusal(anywhere().max_batch_records(0)).contains("max_batch_records"));
+}
+
+#[test]
+fn a_group_without_a_name_is_refused() {
+    let nameless = Kafka::connect("localhost:9092").consumer("").route(&lines("orders"), handled);
+    let said = refusal(nameless);
+    assert!(said.contains("group.id"), "{said}");
+}
+
+#[test]
+fn of_a_contradiction_both_sides_are_named() {
+    let sessionless = || anywhere().set("group.protocol", "consumer");
+    let sasl = || anywhere().set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "PLAIN");
+    for (builder, one, other) in [
+        (anywhere().set("enable.auto.commit", "true"), "enable.auto.commit=true", "guarantee"),
+        (anywhere().set("enable.auto.commit", "1"), "enable.auto.commit=1", "guarantee"),
+        (anywhere().set("auto.commit.enable", "true"), "auto.commit.enable=true", "guarantee"),
+        (anywhere().set("enable.auto.offset.store", "true"), "enable.auto.offset.store=true", "guarantee"),
+        (anywhere().set("enable.partition.eof", "true"), "enable.partition.eof=true", "guarantee"),
+        (anywhere().set("offset.store.method", "file"), "offset.store.method=file", "guarantee"),
+        (anywhere().drain_timeout(Duration::from_secs(300)), "drain_timeout=300s", "max.poll.interval.ms=300000"),
+        (
+            anywhere().set("max.poll.interval.ms", "60000").drain_timeout(Duration::from_secs(61)),
+            "drain_timeout=61s",
+            "max.poll.interval.ms=60000",
+        ),
+        (anywhere().set("max.poll.interval.ms", "20000"), "max.poll.interval.ms=20000", "session.timeout.ms=45000"),
+        (
+            anywhere().set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "6000"),
+            "heartbeat.interval.ms=6000",
+            "session.timeout.ms=6000",
+        ),
+        (sessionless().set("session.timeout.ms", "6000"), "session.timeout.ms=6000", "group.protocol=consumer"),
+        (sessionless().set("heartbeat.interval.ms", "100"), "heartbeat.interval.ms=100", "group.protocol=consumer"),
+        (
+            sessionless().set("partition.assignment.strategy", "cooperative-sticky"),
+            "partition.assignment.strategy=cooperative-sticky",
+            "group.protocol=consumer",
+        ),
+        (anywhere().set("sasl.username", "u"), "sasl.username", "security.protocol"),
+        (sasl(), "sasl.mechanism=PLAIN", "sasl.username"),
+    ] {
+        let said = refusal(builder);
+        assert!(said.contains(one) && said.contains(other), "{one} and {other}: {said}");
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_are_refused() {
+    let none = refusal(Kafka::connect("localhost:9092").consumer("billing"));
+    assert!(none.contains("route"), "{none}");
+
+    let record = handled::<Received<String, String>>;
+    let batch = handled::<Vec<Received<String, String>>>;
+    for twice in [
+        anywhere().route(&lines("orders"), record),
+        anywhere().route_batch(&lines("orders"), batch),
+        anywhere().route_raw("orders", handled::<RawBatch>),
+        anywhere().route(&lines("others"), record).route_raw("orders", handled::<RawBatch>),
+    ] {
+        let said = refusal(twice);
+        assert!(said.contains("orders has two routes"), "{said}");
+    }
 }
 
 #[tokio::test]
-async fn a_group_without_an_offset_starts_where_it_is_told_to() {
-    let topic = given::topic("orders", 1);
-    fill(&topic, 0, 5);
-    let started = async |start: Option<StartFrom>| {
-        let (group, seen) = (unique("billing"), Taken::new());
-        let at = seen.clone();
-        let handler = move |record: Received<String, String>| {
-            at.push(record.offset());
-            async { Ok::<_, Error>(()) }
-        };
-        let builder = quick(&given::kafka(), &group).route(&topic, handler);
-        let member = Member::start(match start {
-            Some(start) => builder.start_from(start),
-            None => builder,
-        });
-        // When it starts with the latest, one written too early is not seen: so they are written until one is.
-        eventually("it reads", SOON, async || {
-            fill(&topic, 0, 1);
-            seen.len() > 0
-        })
-        .await;
-        member.stop().await;
-        seen.all()[0]
-    };
-    assert_eq!(started(None).await, 0);
-    assert_eq!(started(Some(StartFrom::Earliest)).await, 0);
-    assert!(started(Some(StartFrom::Latest)).await > 5);
-
-    let group = unique("billing");
-    let consumer = quick(&given::kafka(), &group)
-        .start_from(StartFrom::Fail)
-        .route(&topic, async |_: Received<String, String>| Ok::<_, Error>(()));
-    let error = Member::start(consumer).failure().await;
-    assert_eq!((error.topic(), error.partition()), (Some(topic.name()), Some(0)), "{error}");
-    assert_eq!(committed(&group, &topic), [].into());
+async fn a_stream_is_the_only_reader_and_is_refused_like_the_others() {
+    let said = told(&anywhere().stream(&lines("others")).expect_err("it is refused"));
+    assert!(said.contains("stream") && said.contains("route(orders)"), "{said}");
+    let consumer = Kafka::connect("localhost:9092").consumer("billing");
+    let said = told(&consumer.set("enable.auto.commit", "true").stream(&lines("orders")).expect_err("it is refused"));
+    assert!(said.contains("enable.auto.commit=true") && said.contains("guarantee"), "{said}");
 }
+
+#[test]
+fn a_typed_option_wins_over_the_escape_hatch_and_says_so() {
+    let logs = Logs::listen();
+    let builder = anywhere().start_from(kafka_client::StartFrom::Latest).set("auto.offset.reset", "smallest");
+    let printed = format!("{builder:?}");
+    assert!(printed.contains("latest") && !printed.contains("smallest"), "{printed}");
+    builder.set("group.id", "others").build().unwrap();
+    for key in ["auto.offset.reset", "group.id"] {
+        let expected = format!("the option for `{key}` wins over `set(\"{key}\", ..)`");
+        assert!(logs.any(|line| line.message == expected), "{expected}");
+    }
+}
+
+/// The secrets of this file; no other text contains it.
+const SECRET: &str = "hunter3-9d02";
 
 #[tokio::test]
-async fn records_that_were_deleted_under_the_reader_are_an_error_if_told_so_and_those_before_are_handled() {
-    let (topic, group, door, begun) = (given::topic("orders", 1), unique("billing"), Door::closed(), Taken::new());
-    // Each in a batch of its own, so that they are fetched one by one, at most five ahead.
-    for _ in 0..20 {
-        fill(&topic, 0, 1);
+async fn no_secret_is_ever_printed() {
+    let logs = Logs::listen();
+    let mut printed = Vec::new();
+    for (key, value) in [
+        ("sasl.pasword", SECRET),
+        ("sasl.password", "hunter3-9d02\0"),
+        ("sasl.jaas.config", SECRET),
+        ("ssl.key.password", SECRET),
+        ("ssl.key.pem", SECRET),
+        ("ssl.keystore.password", SECRET),
+        ("sasl.oauthbearer.client.secret", SECRET),
+    ] {
+        let builder = anywhere().set(key, value);
+        printed.push(format!("{builder:?} {builder:#?}"));
+        let error = builder.build().unwrap_err();
+        assert!(error.to_string().contains(key), "{error}");
+        printed.push(format!("{error} {error:?} {error:#?}"));
     }
-    let of_group: BaseConsumer = plain().set("group.id", &group).create().unwrap();
-    of_group.commit(&offset(&topic, 0), CommitMode::Sync).unwrap();
-    let (at, pass) = (begun.clone(), door.clone());
-    let handler = move |record: Received<String, String>| {
-        at.push(record.offset());
-        let passed = pass.pass(record.offset());
-        async { Ok::<_, Error>(passed.await) }
-    };
-    let consumer = quick(&given::kafka(), &group)
-        .start_from(StartFrom::Fail)
-        .max_batch_records(3)
-        .set("queued.min.messages", "5")
-        .set("max.partition.fetch.bytes", "1")
-        .route(&topic, handler);
-    let member = Member::start(consumer);
-    eventually("the first one is begun", SOON, async || begun.all() == [0]).await;
-    // Nobody tells when five are ahead, nor when the one after them was asked for in vain.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let admin: AdminClient<_> = plain().create().unwrap();
-    admin.delete_records(&offset(&topic, 20), &AdminOptions::new()).await.unwrap();
-    door.open_to(1);
-    eventually("the second one is begun", SOON, async || begun.all() == [0, 1]).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    door.open();
 
-    // The error has come behind records that were there before it: they are handled, and then it is told.
-    let error = member.failure().await;
-    assert_eq!((error.operation(), error.topic(), error.partition()), (Some("receive"), Some(topic.name()), Some(0)));
-    let handled = begun.len() as i64;
-    assert_eq!(begun.all(), (0..handled).collect::<Vec<_>>());
-    assert!((2..20).contains(&handled), "{handled}");
-    assert_eq!(committed(&group, &topic), [(0, handled)].into());
-}
+    // The shared broker knows no SASL, so the login fails, and everything that librdkafka tells is in the log.
+    let servers = Cluster::shared().bootstrap();
+    let kafka = Kafka::connect(servers).security(Security::sasl_plain(SECRET, SECRET)).set("debug", "all");
+    let builder = routed(&kafka).set("sasl.password", "other-hunter3-9d02");
+    printed.push(format!("{builder:?}"));
+    let consumer = builder.build().unwrap();
+    printed.push(format!("{consumer:?}"));
+    let told = eventually("the login fails", SOON, async || {
+        logs.any(|line| line.message.contains("SaslHandshakeRequest") || line.message.contains("SASL"))
+    });
+    if let Err(error) = consumer.run_until(told).await {
+        printed.push(format!("{error} {error:?} {error:#?}"));
+    }
 
-fn plain() -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", Cluster::shared().bootstrap());
-    config
-}
-
-fn offset(topic: &Lines, offset: i64) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic.name(), 0, Offset::Offset(offset)).unwrap();
-    list
+    assert!(logs.any(|line| line.target == "kafka_client::native" && line.level == tracing::Level::DEBUG));
+    printed.extend(logs.lines().into_iter().map(|line| line.to_string()));
+    let spilt: Vec<_> = printed.into_iter().filter(|line| line.contains("hunter3")).collect();
+    assert_eq!(spilt, [""; 0]);
 }

@@ -1,6 +1,7 @@
 //! What most promises about consuming start with: members of a group, and an account of what they handled.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +110,12 @@ impl Account {
 
     /// The offsets of a partition, in the order in which they were handled.
     pub(crate) fn offsets(&self, partition: i32) -> Vec<i64> {
-        self.lines.lock().iter().filter(|handled| handled.partition == partition).map(|handled| handled.offset).collect()
+        self.lines
+            .lock()
+            .iter()
+            .filter(|handled| handled.partition == partition)
+            .map(|handled| handled.offset)
+            .collect()
     }
 
     /// By partition, the first offset that nobody has handled yet.
@@ -187,11 +193,13 @@ impl Door {
         self.open_to(i64::MAX);
     }
 
-    pub(crate) fn pass(&self, number: i64) -> impl Future<Output = ()> + Send + use<> {
+    /// Waits, as a handler does that has to say how it went.
+    pub(crate) fn pass(&self, number: i64) -> impl Future<Output = Result<(), Infallible>> + Send + use<> {
         let mut door = self.0.subscribe();
         async move {
             // The door may go with its test: then nobody waits for an answer.
             let _ = door.wait_for(|below| number < *below).await;
+            Ok(())
         }
     }
 }

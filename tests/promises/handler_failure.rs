@@ -113,27 +113,25 @@ async fn what_others_hold_is_finished_and_committed_first() {
         // Two partitions are in the middle of their second record when the third one fails.
         let (begun, door) = (Taken::new(), Door::closed());
         let (begins, pass) = (begun.clone(), door.clone());
-        let handler = move |record: Received<String, String>| {
-            match (record.partition(), record.offset()) {
-                (2, 0) => {
-                    let all_begun = pass.pass(0);
-                    async move {
-                        all_begun.await;
-                        failure.happen().await
-                    }
-                    .boxed()
+        let handler = move |record: Received<String, String>| match (record.partition(), record.offset()) {
+            (2, 0) => {
+                let all_begun = pass.pass(0);
+                async move {
+                    let _ = all_begun.await;
+                    failure.happen().await
                 }
-                (_, 1) => {
-                    begins.push(record.partition());
-                    let passed = pass.pass(1);
-                    async move {
-                        passed.await;
-                        Ok(Completion::done())
-                    }
-                    .boxed()
-                }
-                _ => done(),
+                .boxed()
             }
+            (_, 1) => {
+                begins.push(record.partition());
+                let passed = pass.pass(1);
+                async {
+                    let _ = passed.await;
+                    Ok(Completion::done())
+                }
+                .boxed()
+            }
+            _ => done(),
         };
         let member = Member::start(quick(&given::kafka(), &group).route(&topic, handler));
         eventually("two are in the middle", SOON, async || begun.len() == 2).await;
@@ -161,7 +159,7 @@ async fn completions_before_the_failed_record_are_awaited_and_committed() {
     let handler = move |record: Received<String, String>| match record.offset() {
         0..4 => {
             let passed = pass.pass(0);
-            later(async { Ok(passed.await) })
+            async { Ok(Completion::later(passed)) }.boxed()
         }
         4 => Failure::Error.happen(),
         // Begun never.
@@ -184,7 +182,7 @@ async fn the_first_of_several_failures_is_the_one_that_is_told() {
     let handler = move |record: Received<String, String>| {
         let passed = pass.pass(record.offset());
         later(async {
-            passed.await;
+            let _ = passed.await;
             Err(std::io::Error::other("no money"))
         })
     };

@@ -52,7 +52,8 @@ fn at_most_once_nothing_is_handled_twice_however_often_it_is_killed() {
     // The kills were real: what had been fetched with the records in the middle is gone.
     let lost = ledger.lost();
     assert!(lost.contains(&(0, 5)) && lost.contains(&(0, 12)), "{lost:?}");
-    assert!(lost.len() <= 2 * BATCH, "{lost:?}");
+    // A batch of each partition at each kill, at most.
+    assert!(lost.len() <= 2 * 2 * BATCH, "{lost:?}");
 }
 
 #[test]
@@ -105,11 +106,14 @@ impl Scene {
 
     /// Runs a consumer until everything is committed, and lets it end.
     fn runs_to_the_end(&self, consumer: &str) {
-        let mut child = self.child(consumer, -1);
         let all = [(0, RECORDS), (1, RECORDS)].into();
-        eventually_blocking("everything is committed", SOON, || self.committed() == all);
-        drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
+        while self.committed() != all {
+            let mut child = self.child(consumer, -1);
+            eventually_blocking("everything is committed", SOON, || self.committed() == all);
+            drop(child.stdin.take());
+            assert!(child.wait().unwrap().success());
+            // At most once, a good end takes back what it has committed and not begun: then another one begins there.
+        }
     }
 
     fn child(&self, consumer: &str, hang: i64) -> Child {
@@ -164,10 +168,8 @@ fn child() {
     let Ok(order) = env::var(CHILD) else { return };
     let words: Vec<&str> = order.split(' ').collect();
     let &[consumer, bootstrap, topic, group, ledger, hang] = words.as_slice() else { panic!("{order}") };
-    let pen = Pen {
-        file: OpenOptions::new().create(true).append(true).open(ledger).unwrap(),
-        hang: hang.parse().unwrap(),
-    };
+    let pen =
+        Pen { file: OpenOptions::new().create(true).append(true).open(ledger).unwrap(), hang: hang.parse().unwrap() };
     match consumer {
         "careless" => careless(bootstrap, topic, group, &pen),
         "at-least-once" => ours(bootstrap, topic, group, pen, Guarantee::AtLeastOnce),

@@ -126,7 +126,10 @@ async fn poison_reaches_its_handler_bit_for_bit_and_its_neighbours_are_handled()
         let (error, at) = (record.error(), stored.offset);
         assert_eq!(error.kind(), ErrorKind::Decode);
         assert_eq!((error.topic(), error.partition(), error.offset()), (Some(topic.name()), Some(0), Some(at)));
-        assert_eq!(error.to_string(), format!("receive failed for {}-0 at {at}: the record cannot be decoded", topic.name()));
+        assert_eq!(
+            error.to_string(),
+            format!("receive failed for {}-0 at {at}: the record cannot be decoded", topic.name())
+        );
         let cause = error.source().unwrap().to_string();
         assert!(cause.starts_with(&format!("{part} of {}: ", topic.name())), "{cause}");
     }

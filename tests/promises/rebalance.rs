@@ -139,7 +139,8 @@ impl Flow {
             let mut written = BTreeMap::new();
             while !stop.load(SeqCst) {
                 for partition in 0..PARTITIONS {
-                    let batch = (0..2).map(|n| topic.record("k", if n == 0 { "tick" } else { "tock" }).partition(partition));
+                    let batch =
+                        (0..2).map(|n| topic.record("k", if n == 0 { "tick" } else { "tock" }).partition(partition));
                     producer.send_batch(batch).await.unwrap();
                     *written.entry(partition).or_default() += 2;
                 }

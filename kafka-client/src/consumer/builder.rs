@@ -213,6 +213,11 @@ impl ConsumerBuilder {
         if self.kafka.embedded_handle().is_some() {
             // A fetch that finds one partition empty holds up the others for this long; nothing is far away here.
             settings.default("fetch.wait.max.ms", "20");
+            // The embedded broker lets every join but a group's first wait for nearly this long.
+            if settings.get("group.protocol").is_none_or(|protocol| !protocol.eq_ignore_ascii_case("consumer")) {
+                settings.default("session.timeout.ms", "2000");
+                settings.default("heartbeat.interval.ms", "200");
+            }
         }
         config::check_consumer(settings)?;
         let client = Client::new(Role::Consumer, settings.iter()).map_err(Error::native)?;
@@ -226,7 +231,10 @@ impl ConsumerBuilder {
         let max_poll = settings.number::<u64>("max.poll.interval.ms")?.unwrap_or(DEFAULT_MAX_POLL_INTERVAL);
         let heartbeat = match settings.number("heartbeat.interval.ms")? {
             Some(millis) => Duration::from_millis(millis),
-            None if settings.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) => {
+            None if settings
+                .get("group.protocol")
+                .is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) =>
+            {
                 DEFAULT_HEARTBEAT_OF_BROKER
             }
             None => DEFAULT_HEARTBEAT,

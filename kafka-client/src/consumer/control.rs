@@ -118,7 +118,12 @@ impl Control {
         let ended = self.serve(&mut shutdown).await;
         let stopped = self.stop().await;
         let report = self.leave().await;
-        tracing::info!(handled = report.handled, failed = report.failed, unfinished = report.unfinished, "consumer ended");
+        tracing::info!(
+            handled = report.handled,
+            failed = report.failed,
+            unfinished = report.unfinished,
+            "consumer ended"
+        );
         ended.and(stopped).map(|()| report)
     }
 
@@ -162,7 +167,7 @@ impl Control {
                 let (assigns, partitions) = (event.assigns(), event.partitions());
                 drop(event);
                 self.rebalance(assigns, partitions).await
-            },
+            }
             EventKind::Error => {
                 logging::client_error(&event, "consumer");
                 match event.error() {
@@ -177,7 +182,8 @@ impl Control {
             EventKind::Fetch => {
                 // Partition queues are cut off before their first record is fetched. Should one slip through all the
                 // same, going on would skip it.
-                Err(Error::new(ErrorKind::Broker, "a record arrived outside its partition queue").with_retry(Retry::Temporary))
+                Err(Error::new(ErrorKind::Broker, "a record arrived outside its partition queue")
+                    .with_retry(Retry::Temporary))
             }
             _ => Ok(()),
         }
@@ -296,9 +302,7 @@ impl Control {
         match partitions {
             None => self.lanes.keys().cloned().collect(),
             Some(entries) => {
-                let named = |key: &&Key| {
-                    entries.iter().any(|entry| entry.topic == *key.0 && entry.partition == key.1)
-                };
+                let named = |key: &&Key| entries.iter().any(|entry| entry.topic == *key.0 && entry.partition == key.1);
                 self.lanes.keys().filter(named).cloned().collect()
             }
         }
@@ -434,7 +438,9 @@ impl Control {
         let started = self.native(move |client| client.close_into(&closing)).await;
         if started.is_ok() {
             while !self.client.closed() && Instant::now() < deadline {
-                let Ok(event) = timeout_at(Instant::now() + Duration::from_millis(20), queue.next()).await else { continue };
+                let Ok(event) = timeout_at(Instant::now() + Duration::from_millis(20), queue.next()).await else {
+                    continue;
+                };
                 if event.kind() == EventKind::Rebalance {
                     let list = list(&event.partitions());
                     drop(event);

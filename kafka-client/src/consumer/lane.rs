@@ -364,11 +364,7 @@ impl Lane {
     }
 
     /// Records are handled, as far as their handler goes.
-    pub(super) fn handled(
-        &mut self,
-        offsets: Offsets,
-        result: Result<Completion, HandlerError>,
-    ) -> Result<(), Ended> {
+    pub(super) fn handled(&mut self, offsets: Offsets, result: Result<Completion, HandlerError>) -> Result<(), Ended> {
         match result.map(Completion::into_later) {
             Ok(None) => self.completed(&offsets, Ok(()))?,
             Ok(Some(later)) => self.pending.push(Box::pin(async move { (offsets, guarded_later(later).await) })),
@@ -443,19 +439,14 @@ impl Lane {
     /// Reports an error with the lane's coordinates; the consumer ends.
     pub(super) fn fail(&mut self, error: Error, offset: Option<i64>) -> Ended {
         self.ended = true;
-        let error = error
-            .with_topic(&*self.state.topic)
-            .with_partition(Some(self.state.partition))
-            .with_offset(offset);
+        let error = error.with_topic(&*self.state.topic).with_partition(Some(self.state.partition)).with_offset(offset);
         let _ = self.requests.send(Request::Fail(error));
         Ended
     }
 }
 
 /// Runs the rest of a handler; a panic becomes an error.
-pub(super) async fn guarded_later(
-    later: impl Future<Output = Result<(), HandlerError>>,
-) -> Result<(), HandlerError> {
+pub(super) async fn guarded_later(later: impl Future<Output = Result<(), HandlerError>>) -> Result<(), HandlerError> {
     match AssertUnwindSafe(later).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => Err(Box::new(HandlerPanic::from(panic))),

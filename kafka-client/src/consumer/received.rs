@@ -159,11 +159,7 @@ pub(super) enum Decoded<K, V> {
 
 /// Decodes a message of `topic`.
 #[inline]
-pub(super) fn decode<K, V>(
-    topic: &Topic<K, V>,
-    name: &Arc<str>,
-    message: Message,
-) -> Decoded<K::Output, V::Output>
+pub(super) fn decode<K, V>(topic: &Topic<K, V>, name: &Arc<str>, message: Message) -> Decoded<K::Output, V::Output>
 where
     K: Deserializer,
     V: Deserializer,
