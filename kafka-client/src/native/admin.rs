@@ -355,6 +355,10 @@ impl Event {
             if result.is_null() {
                 return None;
             }
+            // Of a failed request there is nothing to list, and librdkafka asserts that there is.
+            if self.error().is_err() {
+                return Some(Vec::new());
+            }
             let nodes = list(sys::rd_kafka_DescribeCluster_result_nodes(result, &mut count), count);
             Some(nodes.map(|node| sys::rd_kafka_Node_id(node)).collect())
         }
