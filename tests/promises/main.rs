@@ -28,3 +28,4 @@ mod rebalance;
 mod saturation;
 mod short_timeout;
 mod shutdown;
+mod start_from;

@@ -299,3 +299,24 @@ async fn records_outlive_their_consumer() {
         assert!(since.elapsed() < Duration::from_secs(1));
     }
 }
+
+#[test]
+fn a_drain_that_the_broker_would_not_wait_for_is_refused() {
+    let consumer =
+        || Kafka::connect("localhost:9092").consumer("billing").route(&Topic::new("orders", Utf8, Utf8), done);
+    // Of the ten seconds, three pass until a member hears of a rebalance, and one is for the commit after the drain.
+    let of_ten_seconds = || consumer().set("max.poll.interval.ms", "10000").set("session.timeout.ms", "6000");
+    of_ten_seconds().drain_timeout(Duration::from_secs(6)).build().unwrap();
+    let text = of_ten_seconds().drain_timeout(Duration::from_secs(7)).build().unwrap_err().to_string();
+    assert!(text.contains("`drain_timeout=7s` contradicts `max.poll.interval.ms=10000`"), "{text}");
+    // Members of the consumer protocol hear of it later.
+    let of_the_broker = || consumer().set("max.poll.interval.ms", "10000").set("group.protocol", "consumer");
+    of_the_broker().drain_timeout(Duration::from_secs(4)).build().unwrap();
+    of_the_broker().drain_timeout(Duration::from_secs(5)).build().unwrap_err();
+    // Unless it is asked for, the drain is made to fit.
+    of_ten_seconds().build().unwrap();
+}
+
+async fn done(_: Line) -> Result<(), Error> {
+    Ok(())
+}
