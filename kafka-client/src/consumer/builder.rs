@@ -26,7 +26,8 @@ pub enum Guarantee {
     /// Offsets are committed after records are finished: none is lost, some may be handled again. The default.
     #[default]
     AtLeastOnce,
-    /// Offsets are committed before records are handled: none is handled twice, some may be lost.
+    /// Offsets are committed before records are handled: none is handled twice, some may be lost. An orderly end, and
+    /// partitions that move in good order, lose none.
     AtMostOnce,
 }
 

@@ -194,8 +194,8 @@ impl Control {
             Some(true) => self.assigned(&partitions).await,
             Some(false) => self.revoked(&partitions).await,
             None => {
-                self.stop_lanes(None).await?;
-                self.native(|client| client.assign(None)).await
+                let stopped = self.stop_lanes(None).await;
+                self.native(|client| client.assign(None)).await.and(stopped)
             }
         }
     }
@@ -245,17 +245,22 @@ impl Control {
     async fn revoked(&mut self, partitions: &[Entry]) -> Result<(), Error> {
         let lost = self.client.assignment_lost();
         tracing::info!(count = partitions.len(), lost, "partitions revoked");
-        if lost {
-            self.abandon(Some(partitions));
-        } else if !partitions.is_empty() {
-            self.stop_lanes(Some(partitions)).await?;
-        }
+        let stopped = match lost {
+            true => {
+                self.abandon(Some(partitions));
+                Ok(())
+            }
+            // Nothing is taken away: the group waits for no more than the answer.
+            false if partitions.is_empty() => Ok(()),
+            false => self.stop_lanes(Some(partitions)).await,
+        };
         let list = list(partitions)?;
-        self.native(move |client| match client.is_cooperative() {
+        let answered = self.native(move |client| match client.is_cooperative() {
             true => client.incremental_unassign(&list),
             false => client.assign(None),
-        })
-        .await
+        });
+        // Answered in any case: the group waits for it, and so does the end of the consumer.
+        answered.await.and(stopped)
     }
 
     /// Stops lanes (all, or those of some partitions), waits for what they hold, and commits it.

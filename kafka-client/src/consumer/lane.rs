@@ -213,7 +213,7 @@ pub(super) struct Lane {
     pending: Pending,
     /// An error that stood behind records: theirs is the first turn.
     broken: Option<Error>,
-    /// Whether an error was reported; nothing more is begun then.
+    /// Whether nothing more may be begun: an error was reported, or records were given back.
     ended: bool,
 }
 
@@ -290,7 +290,7 @@ impl Lane {
             while self.pending.len() >= MOST_PENDING && !self.state.is_stopping() {
                 self.next_completion().await?;
             }
-            if self.state.is_stopping() {
+            if self.state.is_stopping() || self.ended {
                 return Ok(None);
             }
             if let Some(error) = self.broken.take() {
@@ -327,6 +327,8 @@ impl Lane {
         let first = fetched.get(0)?.offset();
         let last = fetched.get(good - 1)?.offset();
         if self.guarantee == Guarantee::AtMostOnce && !self.commit_first(first, last + 1).await {
+            // These records are not handled, so none after them may be.
+            self.ended = true;
             return None;
         }
         Some(fetched)
