@@ -335,7 +335,7 @@ pub enum TopicChange {
         /// How many partitions it had before.
         from: i32,
     },
-    /// It was as it should be.
+    /// It was as it should be; or this call made it so, and the answer was lost with its broker.
     Unchanged,
 }
 

@@ -3,7 +3,7 @@
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::PATIENCE;
@@ -17,7 +17,15 @@ use crate::harness::eventually_blocking;
 #[track_caller]
 pub fn create_topic(bootstrap: &str, name: &str, partitions: i32, replication: i32) {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
-    let created = futures::executor::block_on(admin(bootstrap).create_topics([&topic], &within_patience()));
+    let create = || futures::executor::block_on(admin(bootstrap).create_topics([&topic], &within_patience()));
+    let mut created = create();
+    // A broker that was stopped for longer than its session, or has just been started, counts as dead for a moment.
+    eventually_blocking(&format!("brokers enough for topic {name}"), PATIENCE, || {
+        if too_few_brokers(&created) {
+            created = create();
+        }
+        !too_few_brokers(&created)
+    });
     check("create", name, created);
     let led = |topic: &MetadataTopic| {
         let partitions = topic.partitions();
@@ -107,6 +115,11 @@ fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
 
 fn within_patience() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+fn too_few_brokers(answered: &KafkaResult<Vec<TopicResult>>) -> bool {
+    let too_few = |result: &TopicResult| matches!(result, Err((_, RDKafkaErrorCode::InvalidReplicationFactor)));
+    answered.as_ref().is_ok_and(|results| results.iter().any(too_few))
 }
 
 #[track_caller]
