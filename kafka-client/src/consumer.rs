@@ -1,26 +1,51 @@
 //! Consuming: a router from topics to handlers, that commits what is finished and nothing else.
 //!
 //! ```text
-//!   partition queues ──▶ lanes (a task each) ──▶ decode ──▶ handler ──▶ completion ──▶ watermark
-//!                          ▲                                                              │
-//!   rebalances ──▶ control task ◀────────────── what may be committed ───────────────────┘
+//!   partition queues ──▶ lanes (a task each) ──▶ decode ──▶ handler ──▶ completion ──▶ tracker
+//!                          ▲                                                             │
+//!   rebalances ──▶ control task ◀────────────── what may be committed ──────────────────┘
 //! ```
 //!
 //! There is no thread and no channel hop: librdkafka wakes the lane when its partition's queue has records, and the
 //! lane drains them by the batch. A partition whose handler is slow is not polled; librdkafka then stops fetching it.
 
 mod builder;
-mod control;
+mod group;
+mod concurrency;
 mod handler;
+mod listener;
+mod interceptor;
+mod handle;
+mod control;
+mod arrival;
+mod rebalance;
+mod commit;
+mod watchdog;
+mod metrics;
 mod lane;
+mod state;
+mod running;
+mod exposure;
+mod tracker;
+mod offset_map;
+mod watermark;
+mod router;
+mod crew;
+mod pool;
+mod keyed;
+mod batch;
+mod stream;
 mod received;
 mod report;
-mod router;
-mod stream;
-mod watermark;
 
 pub use builder::{Consumer, ConsumerBuilder, Guarantee, StartFrom};
+pub use concurrency::{Batching, Concurrency};
+pub use group::{Assignor, GroupProtocol};
+pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, StuckHandler};
 pub use handler::{Completion, Handler};
+pub use interceptor::{ConsumerInterceptor, Incoming};
+pub use listener::{Assigned, RebalanceListener, StartAt};
 pub use received::{FailedRecord, RawBatch, RawRef, Received};
 pub use report::ConsumerReport;
-pub use stream::{Acknowledgeable, RecordStream};
+pub use stream::{Acknowledgeable, PartitionStream, PartitionStreams, RecordStream};
+pub use watchdog::OnStuck;

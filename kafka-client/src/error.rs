@@ -36,8 +36,10 @@ pub enum ErrorKind {
     Fenced,
     /// The client is closed or closing.
     Closed,
-    /// A handler returned an error.
+    /// A handler, or a rebalance listener, returned an error.
     Handler,
+    /// A handler has been running for longer than it may.
+    Stuck,
     /// An interceptor, callback, partitioner or handler panicked.
     Panicked,
     /// A topic exists, but not as asked for.
@@ -140,6 +142,13 @@ impl Error {
     pub(crate) fn with_offset(mut self, offset: Option<i64>) -> Self {
         let inner = self.change();
         inner.offset = inner.offset.or(offset.filter(|offset| *offset >= 0));
+        self
+    }
+
+    /// Says what to do about it.
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        let inner = self.change();
+        inner.message = format!("{}: {advice}", inner.message);
         self
     }
 

@@ -11,6 +11,7 @@ mod kafka;
 mod config;
 mod security;
 mod topic;
+mod partition;
 mod record;
 mod headers;
 mod interceptor;
@@ -27,8 +28,10 @@ mod native;
 
 pub use admin::{Admin, Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
 pub use consumer::{
-    Acknowledgeable, Completion, Consumer, ConsumerBuilder, ConsumerReport, FailedRecord, Guarantee, Handler, RawBatch,
-    RawRef, Received, RecordStream, StartFrom,
+    Acknowledgeable, Assigned, Assignor, Batching, Completion, Concurrency, Consumer, ConsumerBuilder, ConsumerHandle,
+    ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck,
+    PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener, Received, RecordStream,
+    StartAt, StartFrom, StuckHandler,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};
@@ -37,6 +40,7 @@ pub use headers::{Header, Headers, HeadersRef};
 pub use interceptor::{Acknowledgement, Outgoing, ProducerInterceptor};
 pub use kafka::Kafka;
 pub use kafka_serde::{self as serde, Bytes, Json, NoKey, Optional, Utf8};
+pub use partition::TopicPartition;
 pub use partitioner::{Partitioner, Unassigned};
 pub use producer::{
     Acks, BatchError, BatchFailure, Compression, Delivered, Delivery, FlushReport, Outcome, Producer, ProducerBuilder,

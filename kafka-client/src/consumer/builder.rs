@@ -7,17 +7,30 @@ use std::time::Duration;
 
 use kafka_serde::Deserializer;
 
-use super::control::Control;
+use tokio::sync::{Notify, mpsc};
+
+use super::batch::{BatchRoute, RawRoute};
+use super::concurrency::{Batching, Concurrency};
+use super::control::{Control, Parts, channel, is_unreleased};
+use super::exposure::Exposure;
+use super::group::GroupProtocol;
+use super::handle::{Command, ConsumerHandle};
 use super::handler::Handler;
-use super::lane::FailedRecordRoute;
+use super::interceptor::{ConsumerInterceptor, Interceptors};
+use super::lane::{FailedRecordRoute, LaneSettings, Request};
+use super::listener::{DynListener, RebalanceListener};
+use super::metrics::Metrics;
 use super::received::{FailedRecord, RawBatch, Received};
 use super::report::ConsumerReport;
-use super::router::{BatchRoute, FailedHandler, RawRoute, RecordRoute, Route};
-use super::stream::{RecordStream, StreamRoute, stream_channel};
+use super::router::{FailedHandler, RecordRoute, Route, Routes};
+use super::state::Shared;
+use super::stream::{PartitionStreamRoute, PartitionStreams, RecordStream, StreamRoute, stream_channel};
+use super::watchdog::{Limit, OnStuck};
 use crate::config::{self, Settings};
 use crate::error::Error;
 use crate::kafka::Kafka;
 use crate::native::{Client, Role};
+use crate::partition::TopicPartition;
 use crate::topic::Topic;
 
 /// What a consumer promises about records when it, or its process, fails.
@@ -42,12 +55,16 @@ pub enum StartFrom {
     Fail,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) guarantee: Guarantee,
     pub(super) commit_interval: Duration,
     pub(super) drain_timeout: Duration,
-    pub(super) max_batch_records: usize,
+    pub(super) watchdog: Limit,
+    /// Partitions that were assigned by hand.
+    pub(super) assigned: Option<Vec<TopicPartition>>,
+    /// How long a static member may take to come back.
+    session: Duration,
 }
 
 /// How often offsets are committed, unless set.
@@ -62,8 +79,16 @@ const DEFAULT_MAX_POLL_INTERVAL: u64 = 300_000;
 /// broker for `group.protocol=consumer`.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(3);
 const DEFAULT_HEARTBEAT_OF_BROKER: Duration = Duration::from_secs(5);
-/// What the commit and the answer after the drain may take.
+/// What the answer after the drain may take.
 const AFTER_DRAIN: Duration = Duration::from_secs(1);
+/// How many records of a partition may be taken and not finished, unless set.
+const DEFAULT_BUFFERED_RECORDS: usize = 10_000;
+/// How many bytes they may have, unless set.
+const DEFAULT_BUFFERED_BYTES: usize = 16 << 20;
+/// After how many finished records of a partition a commit does not wait for its interval, unless set.
+const DEFAULT_COMMIT_RECORDS: u64 = 100_000;
+/// How long the session of a static member lasts, unless set.
+const DEFAULT_SESSION: Duration = Duration::from_secs(45);
 
 /// Builds a [`Consumer`]; made by [`Kafka::consumer`].
 #[must_use = "a builder does nothing until `build`"]
@@ -74,8 +99,16 @@ pub struct ConsumerBuilder {
     failed_records: Option<Arc<dyn FailedRecordRoute>>,
     guarantee: Guarantee,
     commit_interval: Option<Duration>,
+    commit_records: u64,
     drain_timeout: Option<Duration>,
     max_batch_records: usize,
+    max_buffered_records: usize,
+    max_buffered_bytes: Option<usize>,
+    max_exposure: Option<usize>,
+    handler_limit: Option<Limit>,
+    listener: Option<Arc<dyn DynListener>>,
+    interceptors: Vec<Box<dyn ConsumerInterceptor>>,
+    assigned: Option<Vec<TopicPartition>>,
 }
 
 impl Kafka {
@@ -90,20 +123,43 @@ impl Kafka {
             failed_records: None,
             guarantee: Guarantee::default(),
             commit_interval: None,
+            commit_records: DEFAULT_COMMIT_RECORDS,
             drain_timeout: None,
             max_batch_records: DEFAULT_BATCH_RECORDS,
+            max_buffered_records: DEFAULT_BUFFERED_RECORDS,
+            max_buffered_bytes: None,
+            max_exposure: None,
+            handler_limit: None,
+            listener: None,
+            interceptors: Vec::new(),
+            assigned: None,
         }
     }
 }
 
 impl ConsumerBuilder {
     /// Handles the records of a topic one after the other, in the order of each partition; partitions run in parallel.
+    ///
+    /// A topic whose name begins with `^` is a regular expression (of the common kind that all of Kafka's clients
+    /// understand): the route is for all topics that match, also those that are created later. This holds for every kind
+    /// of route.
     pub fn route<K: Deserializer, V: Deserializer>(
         self,
         topic: &Topic<K, V>,
         handler: impl Handler<Received<K::Output, V::Output>>,
     ) -> Self {
-        self.add(RecordRoute { topic: topic.clone(), handler })
+        self.route_concurrent(topic, Concurrency::by_partition(), handler)
+    }
+
+    /// Handles records of a topic, many of a partition at the same time: those of one key in their order, or in any
+    /// order. See [`Concurrency`].
+    pub fn route_concurrent<K: Deserializer, V: Deserializer>(
+        self,
+        topic: &Topic<K, V>,
+        concurrency: Concurrency,
+        handler: impl Handler<Received<K::Output, V::Output>>,
+    ) -> Self {
+        self.add(RecordRoute { topic: topic.clone(), concurrency, handler })
     }
 
     /// Handles the records of a topic by the batch: what was fetched together from one partition, up to
@@ -113,7 +169,18 @@ impl ConsumerBuilder {
         topic: &Topic<K, V>,
         handler: impl Handler<Vec<Received<K::Output, V::Output>>>,
     ) -> Self {
-        self.add(BatchRoute { topic: topic.clone(), handler })
+        self.add(BatchRoute { topic: topic.clone(), batching: None, handler })
+    }
+
+    /// Handles the records of a topic by batches of a size, for which the first record may wait a while. A batch is
+    /// finished as a whole. See [`Batching`].
+    pub fn route_batching<K: Deserializer, V: Deserializer>(
+        self,
+        topic: &Topic<K, V>,
+        batching: Batching,
+        handler: impl Handler<Vec<Received<K::Output, V::Output>>>,
+    ) -> Self {
+        self.add(BatchRoute { topic: topic.clone(), batching: Some(batching), handler })
     }
 
     /// Handles the records of a topic by the batch, borrowed and undecoded: the fastest way to read.
@@ -159,10 +226,81 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Sets after how many finished records of a partition a commit does not wait for its interval, overriding the default
+    /// of 100,000.
+    pub fn commit_records(mut self, records: u64) -> Self {
+        self.commit_records = records;
+        self
+    }
+
+    /// Bounds how many records a kill of the process would repeat, over all partitions: no more are handed out before
+    /// Kafka has confirmed a commit of others. By default there is no such bound. A small one costs throughput: a commit
+    /// takes a round trip.
+    pub fn max_duplicate_exposure(mut self, records: usize) -> Self {
+        self.max_exposure = Some(records);
+        self
+    }
+
+    /// Tells `listener` when partitions come and go. See [`RebalanceListener`].
+    pub fn on_rebalance(mut self, listener: impl RebalanceListener) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Sets how long a handler may run, and what happens to one that runs for longer, overriding the default of a warning
+    /// after `max.poll.interval.ms` (5 minutes).
+    pub fn handler_limit(mut self, limit: Duration, then: OnStuck) -> Self {
+        self.handler_limit = Some(Limit { limit, then });
+        self
+    }
+
+    /// Adds an interceptor, which sees every record and every commit after those that were added before.
+    pub fn interceptor(mut self, interceptor: impl ConsumerInterceptor) -> Self {
+        self.interceptors.push(Box::new(interceptor));
+        self
+    }
+
+    /// Sets how members of the group agree on who reads what, overriding the default of the classic protocol with
+    /// `range,roundrobin`. See [`GroupProtocol`].
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        protocol.apply(&mut self.settings);
+        self
+    }
+
+    /// Makes this a static member: one that comes back under this name before its session has ended gets its partitions
+    /// back, and the others do not hear of it. Each member needs a name of its own. Corresponds to `group.instance.id`.
+    pub fn static_member(mut self, name: impl Into<String>) -> Self {
+        self.settings.typed("group.instance.id", name.into());
+        self
+    }
+
+    /// Reads these partitions, whoever else reads them, instead of sharing partitions with the group's members. Offsets
+    /// are committed under the group's name all the same; each partition needs a route.
+    pub fn assign<P: Into<TopicPartition>>(mut self, partitions: impl IntoIterator<Item = P>) -> Self {
+        self.assigned = Some(partitions.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets how many records of each partition may be taken from Kafka and not be finished, overriding the default of
+    /// 10,000. When they are reached nothing more is taken, and Kafka keeps the rest.
+    pub fn max_buffered_records(mut self, records: usize) -> Self {
+        self.max_buffered_records = records;
+        self
+    }
+
+    /// Sets how many bytes (of keys and values) of each partition may be taken from Kafka and not be finished, overriding
+    /// the default of 16 MiB. librdkafka fetches as much ahead for itself (`queued.max.messages.kbytes`), so that a
+    /// partition whose handler is stuck holds twice this and one fetch.
+    pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
+        self.max_buffered_bytes = Some(bytes);
+        self
+    }
+
     /// Sets how long handlers may take to finish what they hold when partitions move to another member or the
-    /// consumer ends, overriding the default of 30 s. After that they are cancelled, and their records are read
-    /// again. Must be below `max.poll.interval.ms` (5 minutes), the time after which the broker gives the partitions
-    /// away by itself.
+    /// consumer ends, the last commit and the [rebalance listener](Self::on_rebalance) included, overriding the default of
+    /// 30 s. A second before that handlers are cancelled, and their records are read again; a listener that is not done by
+    /// then makes the partitions lost. Must be below `max.poll.interval.ms` (5 minutes), the time after which the broker
+    /// gives the partitions away by itself.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = Some(timeout);
         self
@@ -190,18 +328,20 @@ impl ConsumerBuilder {
     }
 
     fn build_named(mut self) -> Result<Consumer, Error> {
-        if self.routes.is_empty() {
-            return Err(Error::config("a consumer needs at least one route"));
-        }
-        for (at, route) in self.routes.iter().enumerate() {
-            if self.routes[..at].iter().any(|other| other.topic() == route.topic()) {
-                return Err(Error::config(format!("topic {} has two routes", route.topic())));
-            }
-        }
+        let routes = Routes::new(std::mem::take(&mut self.routes))?;
         if self.settings.get("group.id").is_none_or(str::is_empty) {
             return Err(Error::config("`group.id` is empty: a consumer needs a group"));
         }
+        for partition in self.assigned.iter().flatten() {
+            if routes.find(partition.topic()).is_none() {
+                return Err(Error::config(format!("assign: partition {partition} has no route")));
+            }
+        }
+        if self.assigned.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::config("assign: no partition is named"));
+        }
         let options = self.options()?;
+        self.positive()?;
         let settings = &mut self.settings;
         let guarantee = match self.guarantee {
             Guarantee::AtLeastOnce => "`guarantee=at-least-once`: offsets are committed when records are finished",
@@ -210,6 +350,8 @@ impl ConsumerBuilder {
         settings.force("enable.auto.commit", "false", guarantee)?;
         settings.force("enable.auto.offset.store", "false", guarantee)?;
         settings.default("auto.offset.reset", "earliest");
+        let max_bytes = self.max_buffered_bytes.unwrap_or(DEFAULT_BUFFERED_BYTES);
+        settings.default("queued.max.messages.kbytes", &max_bytes.div_ceil(1024).max(1).to_string());
         #[cfg(feature = "embedded")]
         if self.kafka.embedded_handle().is_some() {
             // A fetch that finds one partition empty holds up the others for this long; nothing is far away here.
@@ -221,8 +363,55 @@ impl ConsumerBuilder {
             }
         }
         config::check_consumer(settings)?;
+        // For ourselves: the end of a partition tells the offset behind the markers of transactions. Nobody else sees it.
+        settings.take("enable.partition.eof");
+        settings.typed("enable.partition.eof", "true");
         let client = Client::new(Role::Consumer, settings.iter()).map_err(Error::native)?;
-        Ok(Consumer { client, kafka: self.kafka, routes: self.routes, failed_records: self.failed_records, options })
+        let exposure = Exposure::new(self.max_exposure);
+        let (requests, inbox, clock) = channel();
+        let (handle, commands) = ConsumerHandle::new(exposure.clone());
+        let at_most_once = self.guarantee == Guarantee::AtMostOnce;
+        let settings = LaneSettings {
+            requests,
+            guarantee: self.guarantee,
+            max_batch_records: self.max_batch_records.min(self.max_exposure.unwrap_or(usize::MAX)),
+            max_records: self.max_buffered_records,
+            max_bytes,
+            max_exposed: self.max_exposure.unwrap_or(usize::MAX),
+            failed_records: self.failed_records,
+            interceptors: Interceptors::new(self.interceptors),
+            clock,
+        };
+        let commit_soon = Arc::new(Notify::new());
+        let shared = Shared { exposure, commit_soon, commit_every: self.commit_records, at_most_once };
+        let group = self.settings.get("group.id").unwrap_or_default();
+        let parts = Parts {
+            routes,
+            listener: self.listener,
+            options,
+            settings,
+            shared: Arc::new(shared),
+            status: handle.status().clone(),
+            metrics: Metrics::new(Arc::from(group)),
+        };
+        Ok(Consumer { client, kafka: self.kafka, native: self.settings, parts, inbox, commands, handle })
+    }
+
+    /// Settings that mean nothing when they are zero.
+    fn positive(&self) -> Result<(), Error> {
+        let zero = [
+            ("max_batch_records", self.max_batch_records == 0),
+            ("max_buffered_records", self.max_buffered_records == 0),
+            ("max_buffered_bytes", self.max_buffered_bytes == Some(0)),
+            ("max_duplicate_exposure", self.max_exposure == Some(0)),
+            ("commit_records", self.commit_records == 0),
+            ("handler_limit", self.handler_limit.is_some_and(|limit| limit.limit.is_zero())),
+            ("concurrency", self.routes.iter().any(|route| route.width() == 0)),
+        ];
+        match zero.iter().find(|(_, zero)| *zero) {
+            Some((name, _)) => Err(Error::config(format!("{name}: must be more than zero"))),
+            None => Ok(()),
+        }
     }
 
     fn options(&mut self) -> Result<Options, Error> {
@@ -256,14 +445,16 @@ impl ConsumerBuilder {
         if commit_interval.is_zero() {
             return Err(Error::config("auto.commit.interval.ms: must be more than zero"));
         }
-        if self.max_batch_records == 0 {
-            return Err(Error::config("max_batch_records: must be more than zero"));
-        }
+        let session = settings.number::<u64>("session.timeout.ms")?.map_or(DEFAULT_SESSION, Duration::from_millis);
+        let watchdog =
+            self.handler_limit.unwrap_or(Limit { limit: Duration::from_millis(max_poll), then: OnStuck::Warn });
         Ok(Options {
             guarantee: self.guarantee,
             commit_interval,
             drain_timeout,
-            max_batch_records: self.max_batch_records,
+            watchdog,
+            assigned: self.assigned.clone(),
+            session,
         })
     }
 
@@ -278,13 +469,38 @@ impl ConsumerBuilder {
         self,
         topic: &Topic<K, V>,
     ) -> Result<RecordStream<K::Output, V::Output>, Error> {
-        if let Some(route) = self.routes.first() {
-            let text = format!("`stream` contradicts `route({})`: a stream is the only reader", route.topic());
-            return Err(Error::config(text).with_operation("build consumer"));
-        }
+        self.is_only_reader("stream")?;
         let (sender, receiver) = stream_channel();
         let consumer = self.add(StreamRoute { topic: topic.clone(), sender }).build()?;
         Ok(RecordStream::start(consumer, receiver))
+    }
+
+    /// Reads one topic as a stream for each partition, which ends when the partition is taken away. It cannot be combined
+    /// with routes.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: the streams are read ahead by tasks.
+    pub fn partition_streams<K: Deserializer, V: Deserializer>(
+        self,
+        topic: &Topic<K, V>,
+    ) -> Result<PartitionStreams<K::Output, V::Output>, Error> {
+        self.is_only_reader("partition_streams")?;
+        let (sender, receiver) = mpsc::channel(1);
+        let consumer = self.add(PartitionStreamRoute { topic: topic.clone(), sender }).build()?;
+        Ok(PartitionStreams::start(consumer, receiver))
+    }
+
+    fn is_only_reader(&self, what: &str) -> Result<(), Error> {
+        match self.routes.first() {
+            None => Ok(()),
+            Some(route) => {
+                let text = format!("`{what}` contradicts `route({})`: a stream is the only reader", route.topic());
+                Err(Error::config(text).with_operation("build consumer"))
+            }
+        }
     }
 }
 
@@ -299,12 +515,25 @@ pub struct Consumer {
     client: Arc<Client>,
     /// Keeps an embedded broker alive.
     kafka: Kafka,
-    routes: Vec<Arc<dyn Route>>,
-    failed_records: Option<Arc<dyn FailedRecordRoute>>,
-    options: Options,
+    /// To build the client anew.
+    native: Settings,
+    parts: Parts,
+    inbox: mpsc::UnboundedReceiver<Request>,
+    commands: mpsc::Receiver<Command>,
+    handle: ConsumerHandle,
 }
 
+/// How long to wait before a static member, whose predecessor's session has not ended, tries again.
+const UNRELEASED_PAUSE: Duration = Duration::from_secs(1);
+/// How much longer than a session it tries.
+const UNRELEASED_SLACK: Duration = Duration::from_secs(15);
+
 impl Consumer {
+    /// A handle, to steer the consumer while it runs and to look inside.
+    pub fn handle(&self) -> ConsumerHandle {
+        self.handle.clone()
+    }
+
     /// Joins the group and handles records until `shutdown` is ready; then takes no more records, lets handlers
     /// finish what they hold, commits it and leaves the group.
     ///
@@ -316,14 +545,40 @@ impl Consumer {
     /// Dropping the future cancels the handlers where they are, commits nothing more, and leaves the group when its
     /// session ends. Nothing is lost; what was not committed is read again. Use `shutdown` for an orderly end.
     pub async fn run_until(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
-        let control = Control::new(self.client, self.routes, self.failed_records, self.options)?;
-        let report = control
-            .run(async move {
-                shutdown.await;
-            })
-            .await;
-        drop(self.kafka);
-        report
+        let Self { client, kafka, native, parts, inbox, mut commands, handle: _ } = self;
+        let shutdown = async move {
+            shutdown.await;
+        };
+        tokio::pin!(shutdown);
+        let since = tokio::time::Instant::now();
+        let mut next = Some((client, inbox));
+        loop {
+            let (client, inbox, settings) = match next.take() {
+                Some((client, inbox)) => (client, inbox, None),
+                None => {
+                    let client = Client::new(Role::Consumer, native.iter()).map_err(Error::native)?;
+                    let (requests, inbox, _) = channel();
+                    (client, inbox, Some(requests))
+                }
+            };
+            let mut control = Control::new(client, &parts, inbox)?;
+            if let Some(requests) = settings {
+                control.settings.requests = requests;
+            }
+            let ended = control.run(&mut commands, &mut shutdown).await;
+            // Its predecessor was killed, and the broker keeps the name for it until its session ends.
+            let waits = matches!(&ended, Err(error) if is_unreleased(error))
+                && since.elapsed() < parts.options.session + UNRELEASED_SLACK;
+            if !waits {
+                drop(kafka);
+                return ended;
+            }
+            tracing::warn!("this static member was not released yet; trying again until its session has ended");
+            tokio::select! {
+                () = tokio::time::sleep(UNRELEASED_PAUSE) => (),
+                () = &mut shutdown => return Ok(ConsumerReport::default()),
+            }
+        }
     }
 
     /// Runs until something fails; see [`run_until`](Self::run_until).
@@ -340,7 +595,7 @@ impl Consumer {
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics: Vec<&str> = self.routes.iter().map(|route| route.topic()).collect();
-        f.debug_struct("Consumer").field("topics", &topics).field("options", &self.options).finish_non_exhaustive()
+        let topics: Vec<&str> = self.parts.routes.topics().collect();
+        f.debug_struct("Consumer").field("topics", &topics).field("options", &self.parts.options).finish_non_exhaustive()
     }
 }

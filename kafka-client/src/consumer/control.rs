@@ -2,122 +2,234 @@
 //!
 //! ```text
 //!   consumer queue ──rebalance──▶ control ──▶ lanes started, or stopped + drained + committed ──▶ answer to librdkafka
-//!   commit timer   ──────────────▶   │   ──▶ watermarks of all lanes ──▶ commit ──▶ result (own queue)
-//!   lanes          ──requests────▶   │
+//!   commit timer   ──────────────▶   │   ──▶ what is finished in all lanes ──▶ commit ──▶ result (own queue)
+//!   lanes, handles ──requests────▶   │
 //!   shutdown       ──────────────▶   ▼   stop intake, drain, commit, leave the group
 //! ```
+//!
+//! One loop, one step at a time: [`Control::step`] waits for whatever comes first, [`Control::handle`] deals with it.
+//! A rebalance drains lanes by taking the same steps, without further events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout_at};
 
 use super::Guarantee;
+use super::arrival::{Beginning, arrive, ends, seek};
 use super::builder::Options;
-use super::lane::{FailedRecordRoute, Lane, LaneState, Lanes, Request, RunningLane, Turn};
+use super::commit::{Answer, InFlight};
+use super::handle::{Answer as CommandAnswer, Command, Lag, PartitionStatus, Status};
+use super::lane::{Lane, LaneSettings, Request, Turn};
+use super::listener::{DynListener, StartAt};
+use super::metrics::Metrics;
+use super::offset_map;
 use super::report::ConsumerReport;
-use super::router::Route;
+use super::router::{Route, Routes};
+use super::running::CoarseClock;
+use super::state::{CommitPoint, LaneState, Shared};
+use super::tracker::Tracker;
+use super::watchdog::Watchdog;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::logging;
-use crate::native::client::is_eviction;
-use crate::native::{Client, Code, Entry, Event, EventKind, NativeError, Partitions, Queue};
+use crate::native::client::LATEST;
+use crate::native::{Client, Code, Event, EventKind, NativeError, Partitions, Queue};
+use crate::partition::TopicPartition;
 use crate::producer::panic_text;
 
-/// How often the queue is polled at least, so that librdkafka sees the application alive. A process whose runtime is
-/// stuck stops doing that, and its partitions go to others after `max.poll.interval.ms`: that is intended.
-const ALIVE: Duration = Duration::from_millis(500);
-/// How long the last commit of a lane may take: always this long, also where the drain has used up its time.
-const SHORTEST_COMMIT: Duration = Duration::from_secs(1);
-/// And never longer than this: a broker that does not answer by then is not there.
-const LONGEST_COMMIT: Duration = Duration::from_secs(5);
-/// How long to wait before a commit that was refused is tried again, while the consumer waits for it.
-const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the queue is polled at least, so that librdkafka sees the application alive, and handlers are looked after.
+/// A process whose runtime is stuck stops doing that, and its partitions go to others after `max.poll.interval.ms`: that
+/// is intended.
+const TICK: Duration = Duration::from_millis(100);
+/// After how many of these the gauges are set.
+const GAUGES_EVERY: u64 = 10;
+/// How long a member that was told it is gone waits for the event that lets it join again.
+const REJOIN: Duration = Duration::from_secs(120);
 /// How long leaving the group may take. librdkafka asks for 5 s, and then counts as closed without an answer: what is
 /// closed before that was answered.
 const LEAVE_WAIT: Duration = Duration::from_millis(4_500);
 
 /// A partition.
-type Key = (Arc<str>, i32);
+pub(super) type Key = (Arc<str>, i32);
+
+/// What the parts of a consumer are, when it runs.
+pub(super) struct Parts {
+    pub(super) routes: Routes,
+    pub(super) listener: Option<Arc<dyn DynListener>>,
+    pub(super) options: Options,
+    pub(super) settings: LaneSettings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) status: Arc<Status>,
+    pub(super) metrics: Metrics,
+}
 
 pub(super) struct Control {
-    client: Arc<Client>,
-    events: Arc<Queue>,
-    commits: Queue,
-    routes: HashMap<Arc<str>, Arc<dyn Route>>,
-    failed_records: Option<Arc<dyn FailedRecordRoute>>,
-    options: Options,
-    lanes: Lanes,
+    pub(super) client: Arc<Client>,
+    pub(super) events: Arc<Queue>,
+    pub(super) commits: Queue,
+    pub(super) routes: Arc<Routes>,
+    pub(super) listener: Option<Arc<dyn DynListener>>,
+    pub(super) options: Options,
+    pub(super) settings: LaneSettings,
+    shared: Arc<Shared>,
+    pub(super) status: Arc<Status>,
+    pub(super) metrics: Metrics,
+    watchdog: Watchdog,
+    pub(super) lanes: BTreeMap<Key, RunningLane>,
+    /// Partitions whose lanes are about to start.
+    pub(super) arriving: HashMap<Key, Arriving>,
+    /// Partitions that the listener believes to be ours.
+    pub(super) heard: BTreeSet<Key>,
+    paused: BTreeSet<Key>,
+    /// Counts lives, so that what belongs to an earlier one is known.
+    lives: u64,
+    ended: FuturesUnordered<BoxFuture<'static, (Key, u64)>>,
+    arrivals: FuturesUnordered<BoxFuture<'static, Arrived>>,
     /// One lane a partition: the next life of a partition waits until the one before has really ended. One entry for
     /// each partition that was ever assigned.
     turns: HashMap<Key, Turn>,
     /// A lane has one request under way at most.
-    requests: mpsc::UnboundedSender<Request>,
     inbox: mpsc::UnboundedReceiver<Request>,
     /// At most once: lanes that wait for their position to be committed.
-    waiting: Vec<Waiting>,
-    /// Whether a commit is under way; there is one at a time.
-    in_flight: bool,
-    report: ConsumerReport,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) phase: Phase,
+    /// Whether a commit has said that the member is gone.
+    pub(super) evicted: bool,
+    /// When all lanes were dropped because of that; until the next event.
+    pub(super) abandoned: Option<Instant>,
+    commit_timer: Interval,
+    tick: Interval,
+    ticks: u64,
+    pub(super) report: ConsumerReport,
+}
+
+/// A lane and its task.
+pub(super) struct RunningLane {
+    pub(super) state: Arc<LaneState>,
+    pub(super) abort: AbortHandle,
+    pub(super) life: u64,
+    /// What Kafka has confirmed.
+    pub(super) committed: Option<CommitPoint>,
+    /// Whether its task has ended.
+    pub(super) ended: bool,
+    /// Whether it begins anew when it has ended, and where.
+    pub(super) again: Option<Again>,
+}
+
+/// Why a lane begins anew.
+pub(super) enum Again {
+    /// Somebody has asked for another place.
+    Seek(StartAt, CommandAnswer<()>),
+    /// A handler was given up: at the lowest unfinished record.
+    Rewind,
+}
+
+/// A partition whose lane is about to start.
+pub(super) struct Arriving {
+    life: u64,
+    queue: Queue,
+    /// Not, when it has been taken away meanwhile.
+    pub(super) wanted: bool,
+    pub(super) abort: AbortHandle,
+    answer: Option<CommandAnswer<()>>,
 }
 
 /// A lane that handles nothing before `next` is committed.
-struct Waiting {
-    lane: Arc<LaneState>,
-    next: i64,
-    answer: oneshot::Sender<()>,
+pub(super) struct Waiting {
+    pub(super) lane: Arc<LaneState>,
+    pub(super) next: i64,
+    pub(super) answer: oneshot::Sender<()>,
 }
 
-/// What a commit came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Answer {
-    Confirmed,
-    /// Not for all partitions; another try may help.
-    Refused,
-    /// The member is no longer part of its group.
-    Evicted,
+/// Whether a rebalance waits for our answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    Draining,
+}
+
+/// Lives that may start now.
+pub(super) struct Arrived {
+    lives: Vec<(Key, u64)>,
+    result: Result<Vec<Beginning>, Error>,
+}
+
+/// What came first.
+pub(super) enum Step {
+    Event(Event),
+    Request(Request),
+    Command(Command),
+    Ended(Key, u64),
+    Arrived(Arrived),
+    Committed(Event),
+    CommitTimer,
+    CommitSoon,
+    Tick,
 }
 
 impl Control {
     pub(super) fn new(
         client: Arc<Client>,
-        routes: Vec<Arc<dyn Route>>,
-        failed_records: Option<Arc<dyn FailedRecordRoute>>,
-        options: Options,
+        parts: &Parts,
+        inbox: mpsc::UnboundedReceiver<Request>,
     ) -> Result<Self, Error> {
         let events = Queue::consumer(&client).ok_or_else(|| Error::config("group.id: a consumer needs a group"))?;
-        let (requests, inbox) = mpsc::unbounded_channel();
         Ok(Self {
             events: Arc::new(events.wakes()),
             commits: Queue::new(&client).wakes(),
             client,
-            routes: routes.into_iter().map(|route| (Arc::from(route.topic()), route)).collect(),
-            failed_records,
-            options,
-            lanes: Lanes::new(),
+            routes: Arc::new(parts.routes.clone()),
+            listener: parts.listener.clone(),
+            watchdog: Watchdog::new(parts.options.watchdog),
+            commit_timer: timer(parts.options.commit_interval),
+            options: parts.options.clone(),
+            settings: parts.settings.clone(),
+            shared: parts.shared.clone(),
+            status: parts.status.clone(),
+            metrics: parts.metrics.clone(),
+            lanes: BTreeMap::new(),
+            arriving: HashMap::new(),
+            heard: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            lives: 0,
+            ended: FuturesUnordered::new(),
+            arrivals: FuturesUnordered::new(),
             turns: HashMap::new(),
-            requests,
             inbox,
             waiting: Vec::new(),
-            in_flight: false,
+            in_flight: None,
+            phase: Phase::Running,
+            evicted: false,
+            abandoned: None,
+            tick: timer(TICK),
+            ticks: 0,
             report: ConsumerReport::default(),
         })
     }
 
     /// Runs until `shutdown` is ready or something fails; drains, commits and leaves in either case.
-    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<ConsumerReport, Error> {
-        let subscription = Partitions::topics(self.routes.keys().map(|topic| &**topic));
-        subscription
-            .and_then(|topics| self.client.subscribe(&topics))
-            .map_err(|error| Error::native(error).with_operation("subscribe"))?;
-        tokio::pin!(shutdown);
-        let ended = self.serve(&mut shutdown).await;
+    pub(super) async fn run(
+        mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<ConsumerReport, Error> {
+        self.begin().await?;
+        self.status.run(true);
+        let ended = self.serve(commands, shutdown).await;
+        self.status.ready(false);
         let stopped = self.stop().await;
+        let status = self.status.clone();
         let report = self.leave().await;
+        status.run(false);
         tracing::info!(
             handled = report.handled,
             failed = report.failed,
@@ -127,51 +239,133 @@ impl Control {
         ended.and(stopped).map(|()| report)
     }
 
-    async fn serve(&mut self, shutdown: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), Error> {
-        let mut commit_timer = tokio::time::interval(self.options.commit_interval);
-        commit_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut alive = tokio::time::interval(ALIVE);
-        let events = self.events.clone();
+    async fn begin(&mut self) -> Result<(), Error> {
+        if let Some(partitions) = self.options.assigned.clone() {
+            return self.assigned_by_hand(&partitions).await;
+        }
+        let subscription = Partitions::topics(self.routes.topics());
+        subscription
+            .and_then(|topics| self.client.subscribe(&topics))
+            .map_err(|error| Error::native(error).with_operation("subscribe"))
+    }
+
+    async fn serve(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<(), Error> {
         loop {
-            tokio::select! {
+            let step = tokio::select! {
                 biased;
                 () = &mut *shutdown => return Ok(()),
-                event = events.next() => self.event(event).await?,
-                Some(request) = self.inbox.recv() => match request {
-                    Request::Fail(error) => return Err(error),
-                    Request::Commit(lane, next, answer) => {
-                        self.waiting.push(Waiting { lane, next, answer });
-                        self.commit();
-                    }
-                },
-                event = self.commits.next(), if self.in_flight => {
-                    // What was refused has to wait for a timer: the reason does not go away at once.
-                    if self.committed(&event)? == Answer::Confirmed && !self.waiting.is_empty() {
-                        self.commit();
-                    }
-                }
-                _ = commit_timer.tick() => self.commit(),
-                // Goes on to the next poll of the queue.
-                _ = alive.tick() => {
-                    if !self.waiting.is_empty() {
-                        self.commit();
-                    }
-                }
+                step = self.step(true) => step,
+                Some(command) = commands.recv() => Step::Command(command),
+            };
+            match step {
+                Step::Event(event) => self.event(event).await?,
+                step => self.handle(step)?,
+            }
+            if std::mem::take(&mut self.evicted) {
+                let keys = self.keys(None);
+                tracing::warn!(partitions = keys.len(), "the member is no longer part of its group; its partitions are lost");
+                self.metrics.rebalance("lost");
+                let lost = self.abandon(&keys);
+                self.abandoned = Some(Instant::now());
+                self.tell_lost(lost).await?;
+            }
+            // librdkafka joins again by itself, and says so. If it does not, nobody would ever know.
+            if self.abandoned.is_some_and(|since| since.elapsed() > REJOIN) {
+                let text = "the member is no longer part of its group, and did not join it again";
+                return Err(Error::new(ErrorKind::Fenced, text).with_retry(Retry::Persistent));
             }
         }
     }
 
+    /// Waits for whatever comes first.
+    ///
+    /// Cancel safe.
+    pub(super) async fn step(&mut self, takes_events: bool) -> Step {
+        let commit_soon: &Notify = &self.shared.commit_soon;
+        tokio::select! {
+            biased;
+            event = self.events.next(), if takes_events => Step::Event(event),
+            Some(request) = self.inbox.recv() => Step::Request(request),
+            event = self.commits.next(), if self.in_flight.is_some() => Step::Committed(event),
+            Some((key, life)) = self.ended.next(), if !self.ended.is_empty() => Step::Ended(key, life),
+            Some(arrived) = self.arrivals.next(), if !self.arrivals.is_empty() => Step::Arrived(arrived),
+            () = commit_soon.notified(), if self.in_flight.is_none() => Step::CommitSoon,
+            _ = self.commit_timer.tick() => Step::CommitTimer,
+            _ = self.tick.tick() => Step::Tick,
+        }
+    }
+
+    pub(super) fn handle(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            // Only the main loop takes events.
+            Step::Event(_) => Ok(()),
+            Step::Request(Request::Fail(error)) => Err(error),
+            Step::Request(Request::Commit(lane, next, answer)) => {
+                self.waiting.push(Waiting { lane, next, answer });
+                self.commit();
+                Ok(())
+            }
+            Step::Command(command) => {
+                self.command(command);
+                Ok(())
+            }
+            Step::Ended(key, life) => {
+                self.lane_ended(key, life);
+                Ok(())
+            }
+            Step::Arrived(arrived) => self.arrived(arrived),
+            Step::Committed(event) => {
+                match self.committed(&event)? {
+                    // What was refused has to wait for a timer: the reason does not go away at once.
+                    Answer::Confirmed if !self.waiting.is_empty() => self.commit(),
+                    Answer::Evicted => self.evicted = true,
+                    _ => (),
+                }
+                Ok(())
+            }
+            Step::CommitTimer | Step::CommitSoon => {
+                self.commit();
+                Ok(())
+            }
+            Step::Tick => self.look_around(),
+        }
+    }
+
+    /// Looks after the handlers, and goes on to the next poll of the queue.
+    fn look_around(&mut self) -> Result<(), Error> {
+        self.settings.clock.set();
+        self.status.alive();
+        if !self.waiting.is_empty() {
+            self.commit();
+        }
+        self.ticks += 1;
+        if self.ticks % GAUGES_EVERY == 0 {
+            self.metrics.gauges(&self.client, &self.lanes, &self.shared.exposure);
+        }
+        let found = self.watchdog.look(&self.lanes, &self.settings.clock);
+        self.status.stuck(found.all);
+        self.metrics.stuck(found.count);
+        for (key, offset) in found.to_rewind {
+            if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.again.is_none()) {
+                lane.again = Some(Again::Rewind);
+                lane.state.cancel(offset);
+                lane.state.stop();
+            }
+        }
+        found.to_leave_for.map_or(Ok(()), Err)
+    }
+
     async fn event(&mut self, event: Event) -> Result<(), Error> {
         match event.kind() {
-            EventKind::Rebalance => {
-                let (assigns, partitions) = (event.assigns(), event.partitions());
-                drop(event);
-                self.rebalance(assigns, partitions).await
-            }
+            EventKind::Rebalance => self.rebalance(event).await,
             EventKind::Error => {
                 logging::client_error(&event, "consumer");
                 match event.error() {
-                    Err(error) if ends_consumer(&error) => Err(Error::native(error).with_operation("consume")),
+                    Err(error) if ends_consumer(&error) => Err(advised(error)),
                     _ => Ok(()),
                 }
             }
@@ -189,250 +383,186 @@ impl Control {
         }
     }
 
-    async fn rebalance(&mut self, assigns: Option<bool>, partitions: Vec<Entry>) -> Result<(), Error> {
-        match assigns {
-            Some(true) => self.assigned(&partitions).await,
-            Some(false) => self.revoked(&partitions).await,
-            None => {
-                let stopped = self.stop_lanes(None).await;
-                self.native(|client| client.assign(None)).await.and(stopped)
-            }
-        }
+    /// Prepares partitions; their lanes start when that is done.
+    pub(super) fn arrive(&mut self, queues: Vec<(Key, Queue)>, answer: Option<CommandAnswer<()>>) {
+        let keys: Vec<Key> = queues.iter().map(|(key, _)| key.clone()).collect();
+        let tells_apart = |key: &Key| self.routes.find(&key.0).is_some_and(|route| route.tells_records_apart());
+        let needs_committed = self.options.guarantee == Guarantee::AtLeastOnce && keys.iter().any(tells_apart);
+        let work = arrive(self.client.clone(), keys, needs_committed, self.listener.clone());
+        self.arrive_after(queues, answer, work);
     }
 
-    async fn assigned(&mut self, partitions: &[Entry]) -> Result<(), Error> {
-        tracing::info!(count = partitions.len(), "partitions assigned");
-        // Before the assignment is answered: the answer starts the fetching, and a queue that is cut off later may
-        // have passed on records to the consumer's queue. Once cut off it stays so.
-        let lanes: Vec<_> = partitions.iter().map(|entry| self.queue_of(entry)).collect::<Result<_, _>>()?;
-        let list = list(partitions)?;
-        self.native(move |client| match client.is_cooperative() {
-            true => client.incremental_assign(&list),
-            false => client.assign(Some(&list)),
-        })
-        .await?;
-        lanes.into_iter().for_each(|(key, queue)| self.start_lane(key, queue));
+    fn arrive_after(
+        &mut self,
+        queues: Vec<(Key, Queue)>,
+        mut answer: Option<CommandAnswer<()>>,
+        work: impl Future<Output = Result<Vec<Beginning>, Error>> + Send + 'static,
+    ) {
+        self.lives += 1;
+        let life = self.lives;
+        let task = tokio::spawn(work);
+        let abort = task.abort_handle();
+        let mut lives = Vec::new();
+        for (key, queue) in queues {
+            lives.push((key.clone(), life));
+            let arriving = Arriving { life, queue, wanted: true, abort: abort.clone(), answer: answer.take() };
+            self.arriving.insert(key, arriving);
+        }
+        self.arrivals.push(Box::pin(async move {
+            let result = task.await.unwrap_or_else(|_| Ok(Vec::new()));
+            Arrived { lives, result }
+        }));
+    }
+
+    fn arrived(&mut self, arrived: Arrived) -> Result<(), Error> {
+        let mut beginnings = match arrived.result {
+            Ok(beginnings) => beginnings,
+            Err(error) => {
+                for (key, life) in arrived.lives {
+                    if self.arriving.get(&key).is_some_and(|arriving| arriving.life == life)
+                        && let Some(Arriving { answer: Some(answer), .. }) = self.arriving.remove(&key)
+                    {
+                        // Only who asked to seek can do something about it; but the partition must not stand still.
+                        let _ = answer.send(Err(error.clone()));
+                    }
+                }
+                return Err(error);
+            }
+        };
+        for (key, life) in arrived.lives {
+            if self.arriving.get(&key).is_none_or(|arriving| arriving.life != life) {
+                continue;
+            }
+            let Some(arriving) = self.arriving.remove(&key) else { continue };
+            let Some(at) = beginnings.iter().position(|beginning| beginning.key == key) else { continue };
+            if self.listener.is_some() {
+                self.heard.insert(key.clone());
+            }
+            let beginning = beginnings.swap_remove(at);
+            if arriving.wanted {
+                self.start_lane(key, arriving.queue, beginning.tracker);
+                if let Some(answer) = arriving.answer {
+                    let _ = answer.send(Ok(()));
+                }
+            }
+        }
+        self.status.assigned(self.lanes.len());
         Ok(())
     }
 
-    fn queue_of(&self, entry: &Entry) -> Result<(Key, Queue), Error> {
-        let Some((topic, _)) = self.routes.get_key_value(entry.topic.as_str()) else {
-            let text = "assigned a partition of a topic without a route";
-            return Err(Error::new(ErrorKind::Config, text).with_topic(&entry.topic));
-        };
-        match Queue::partition(&self.client, topic, entry.partition) {
-            Some(queue) => Ok(((topic.clone(), entry.partition), queue)),
-            None => Err(Error::new(ErrorKind::Broker, "the partition has no queue").with_topic(&entry.topic)),
-        }
-    }
-
-    fn start_lane(&mut self, key: Key, queue: Queue) {
-        let Some(route) = self.routes.get(&key.0).cloned() else { return };
-        let state = Arc::new(LaneState::new(key.0.clone(), key.1));
+    fn start_lane(&mut self, key: Key, queue: Queue, tracker: Tracker) {
+        let Some(route) = self.routes.find(&key.0).cloned() else { return };
+        self.lives += 1;
+        let life = self.lives;
+        let tracker = if route.tells_records_apart() { tracker } else { Tracker::new() };
+        let state = Arc::new(LaneState::new(key.0.clone(), key.1, tracker, route.width(), &self.shared));
+        state.pause(self.paused.contains(&key));
         let turn = self.turns.entry(key.clone()).or_default().clone();
-        let lane = Lane::new(
-            state.clone(),
-            queue,
-            self.requests.clone(),
-            self.options.guarantee,
-            self.options.max_batch_records,
-            self.failed_records.clone(),
-        );
+        let lane = Lane::new(state.clone(), queue, self.settings.clone());
         let task = tokio::spawn(live(lane, route, turn));
-        self.lanes.insert(key, RunningLane { state, task, committed: None });
+        let lane = RunningLane {
+            state,
+            abort: task.abort_handle(),
+            life,
+            committed: None,
+            ended: false,
+            again: None,
+        };
+        self.lanes.insert(key.clone(), lane);
+        self.ended.push(Box::pin(async move {
+            // A panic was caught inside; what is left is that it was cancelled.
+            let _ = task.await;
+            (key, life)
+        }));
     }
 
-    async fn revoked(&mut self, partitions: &[Entry]) -> Result<(), Error> {
-        let lost = self.client.assignment_lost();
-        tracing::info!(count = partitions.len(), lost, "partitions revoked");
-        let stopped = match lost {
-            true => {
-                self.abandon(Some(partitions));
-                Ok(())
-            }
-            // Nothing is taken away: the group waits for no more than the answer.
-            false if partitions.is_empty() => Ok(()),
-            false => self.stop_lanes(Some(partitions)).await,
+    fn lane_ended(&mut self, key: Key, life: u64) {
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.life == life) else { return };
+        lane.ended = true;
+        if lane.again.is_some() {
+            self.begin_again(key);
+        }
+    }
+
+    /// What a life has done goes into the books.
+    pub(super) fn life_ended(&mut self, key: &Key, lane: &RunningLane) {
+        let totals = lane.state.end();
+        self.metrics.ended(key, lane.life, totals);
+        self.report.add(totals);
+    }
+
+    /// A lane has ended to begin anew.
+    fn begin_again(&mut self, key: Key) {
+        // What is finished goes into the next commit while the lane is still known.
+        self.commit();
+        let Some(mut lane) = self.lanes.remove(&key) else { return };
+        let (again, point) = (lane.again.take(), lane.state.commit_point());
+        self.life_ended(&key, &lane);
+        let Some(queue) = Queue::partition(&self.client, &key.0, key.1) else { return };
+        let client = self.client.clone();
+        let (start, tracker, answer) = match again {
+            Some(Again::Seek(start, answer)) => (start, Tracker::new(), Some(answer)),
+            _ => match point.or_else(|| lane.state.not_handed_out()) {
+                Some(point) => (StartAt::Offset(point.offset), resumed(&point), None),
+                // Nothing was ever taken.
+                None => return self.start_lane(key, queue, Tracker::new()),
+            },
         };
-        let list = list(partitions)?;
-        let answered = self.native(move |client| match client.is_cooperative() {
-            true => client.incremental_unassign(&list),
-            false => client.assign(None),
+        let moving = key.clone();
+        self.arrive_after(vec![(key, queue)], answer, async move {
+            seek(&client, &moving, start).await?;
+            Ok(vec![Beginning { key: moving, tracker }])
         });
-        // Answered in any case: the group waits for it, and so does the end of the consumer.
-        answered.await.and(stopped)
     }
 
-    /// Stops lanes (all, or those of some partitions), waits for what they hold, and commits it.
-    async fn stop_lanes(&mut self, partitions: Option<&[Entry]>) -> Result<(), Error> {
-        let deadline = Instant::now() + self.options.drain_timeout;
-        let keys = self.keys(partitions);
-        for key in &keys {
-            if let Some(lane) = self.lanes.get(key) {
-                lane.state.stop();
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Pause(partitions, paused, answer) => {
+                for partition in partitions {
+                    let key = (partition.topic_arc().clone(), partition.partition());
+                    if let Some(lane) = self.lanes.get(&key) {
+                        lane.state.pause(paused);
+                    }
+                    match paused {
+                        true => self.paused.insert(key),
+                        false => self.paused.remove(&key),
+                    };
+                }
+                let _ = answer.send(Ok(()));
             }
-        }
-        // Those that wait for a commit before they handle anything handle nothing any more.
-        self.waiting.retain(|waiting| !waiting.lane.is_stopping());
-        for key in &keys {
-            let Some(lane) = self.lanes.get_mut(key) else { continue };
-            if timeout_at(deadline, &mut lane.task).await.is_err() {
-                tracing::warn!(topic = %key.0, partition = key.1, "a handler did not end in time; it is cancelled");
-                lane.task.abort();
+            Command::Seek(partition, to, answer) => {
+                let key = (partition.topic_arc().clone(), partition.partition());
+                match self.lanes.get_mut(&key).filter(|lane| lane.again.is_none()) {
+                    Some(lane) => {
+                        lane.again = Some(Again::Seek(to, answer));
+                        lane.state.stop();
+                    }
+                    None => {
+                        let text = "seek: the partition is not assigned to this member now, or is being moved already";
+                        let error = Error::config(text).with_operation("seek");
+                        let error = error.with_topic(partition.topic()).with_partition(Some(partition.partition()));
+                        let _ = answer.send(Err(error));
+                    }
+                }
             }
-        }
-        let now = Instant::now();
-        let committed = self.commit_until(deadline.clamp(now + SHORTEST_COMMIT, now + LONGEST_COMMIT)).await;
-        for key in &keys {
-            if let Some(lane) = self.lanes.remove(key) {
-                self.report.add(&lane);
+            Command::Partitions(answer) => {
+                let _ = answer.send(Ok(self.lanes.iter().map(status).collect()));
             }
-        }
-        committed
-    }
-
-    /// Drops lanes whose partitions belong to others already: nothing is committed, nothing late counts.
-    fn abandon(&mut self, partitions: Option<&[Entry]>) {
-        for key in self.keys(partitions) {
-            if let Some(lane) = self.lanes.remove(&key) {
-                lane.state.stop();
-                lane.task.abort();
-                self.report.add(&lane);
-            }
-        }
-        self.waiting.retain(|waiting| !waiting.lane.is_stopping());
-    }
-
-    fn keys(&self, partitions: Option<&[Entry]>) -> Vec<Key> {
-        match partitions {
-            None => self.lanes.keys().cloned().collect(),
-            Some(entries) => {
-                let named = |key: &&Key| entries.iter().any(|entry| entry.topic == *key.0 && entry.partition == key.1);
-                self.lanes.keys().filter(named).cloned().collect()
+            Command::Lag(answer) => {
+                let positions: Vec<_> = self.lanes.iter().map(|(key, lane)| (key.clone(), reached(lane))).collect();
+                tokio::spawn(lag(self.client.clone(), positions, answer));
             }
         }
     }
 
-    /// Starts committing what has been finished since the last time, unless a commit is under way.
-    fn commit(&mut self) {
-        if self.in_flight {
-            return;
-        }
-        let offsets = self.to_commit();
-        if offsets.is_empty() {
-            return;
-        }
-        let mut list = Partitions::new();
-        let added =
-            offsets.iter().try_for_each(|((topic, partition), next)| list.add(topic, *partition, Some(*next), None));
-        match added.and_then(|()| self.client.commit(&list, &self.commits)) {
-            Ok(()) => self.in_flight = true,
-            Err(error) => tracing::warn!(%error, "commit could not be started"),
-        }
-    }
-
-    fn to_commit(&self) -> BTreeMap<Key, i64> {
-        let mut offsets = BTreeMap::new();
-        for (key, lane) in &self.lanes {
-            let next = match self.options.guarantee {
-                Guarantee::AtLeastOnce => lane.state.watermark(),
-                // More is committed than was handed out. An orderly end takes that back, so that it loses nothing.
-                Guarantee::AtMostOnce if lane.state.is_stopping() => lane.state.handed_out(),
-                Guarantee::AtMostOnce => None,
-            };
-            if let Some(next) = next.filter(|next| lane.committed != Some(*next)) {
-                offsets.insert(key.clone(), next);
-            }
-        }
-        for waiting in &self.waiting {
-            let key = (waiting.lane.topic.clone(), waiting.lane.partition);
-            // Of an earlier life of the partition, it would commit what another member owns.
-            if self.lanes.get(&key).is_some_and(|running| Arc::ptr_eq(&running.state, &waiting.lane)) {
-                offsets.insert(key, waiting.next);
-            }
-        }
-        offsets
-    }
-
-    /// Takes the result of a commit.
-    ///
-    /// # Errors
-    /// When no commit will ever be accepted.
-    fn committed(&mut self, event: &Event) -> Result<Answer, Error> {
-        let mut answer = Answer::Confirmed;
-        if event.kind() != EventKind::OffsetCommit {
-            return Ok(answer);
-        }
-        self.in_flight = false;
-        let partitions = event.partitions();
-        // An error of the whole request, or that of the last partition that has one of its own.
-        let of_all = match partitions.iter().any(|entry| entry.code.is_some()) {
-            false => event.error().err().map(|error| (error.code, error.name)),
-            true => None,
-        };
-        for entry in partitions {
-            let Some(next) = entry.offset else { continue };
-            let key = (Arc::from(entry.topic.as_str()), entry.partition);
-            match entry.code.zip(entry.error).or(of_all) {
-                None => self.confirmed(&key, next),
-                Some((code, name)) => answer = answer.max(refused(&key, next, code, name)?),
-            }
-        }
-        // Where librdkafka does not call them lost, a member that is merely between two generations may keep its
-        // partitions, and no event would start their lanes again.
-        if answer == Answer::Evicted && self.client.assignment_lost() {
-            self.abandon(None);
-        }
-        Ok(answer)
-    }
-
-    fn confirmed(&mut self, key: &Key, next: i64) {
-        tracing::debug!(topic = %key.0, partition = key.1, offset = next, "committed");
-        if let Some(lane) = self.lanes.get_mut(key) {
-            lane.committed = Some(next);
-        }
-        self.report.committed.insert((key.0.to_string(), key.1), next);
-        // Tells the lanes whose position it is.
-        let is_answered = |waiting: &mut Waiting| {
-            *waiting.lane.topic == *key.0 && waiting.lane.partition == key.1 && waiting.next <= next
-        };
-        for waiting in self.waiting.extract_if(.., is_answered) {
-            let _ = waiting.answer.send(());
-        }
-    }
-
-    /// Commits everything that is finished, and waits for the result.
-    async fn commit_until(&mut self, deadline: Instant) -> Result<(), Error> {
-        while Instant::now() < deadline {
-            self.commit();
-            if !self.in_flight {
-                return Ok(());
-            }
-            let Ok(event) = timeout_at(deadline, self.commits.next()).await else { break };
-            match self.committed(&event)? {
-                Answer::Confirmed => (),
-                Answer::Refused => tokio::time::sleep(COMMIT_PAUSE).await,
-                Answer::Evicted => return Ok(()),
-            }
-        }
-        tracing::warn!("the last commit was not confirmed in time");
-        if std::mem::take(&mut self.in_flight) {
-            // A late result must not be taken for that of a later commit: it finds its queue gone.
-            self.commits = Queue::new(&self.client).wakes();
-        }
-        Ok(())
-    }
-
-    /// Shutdown, first half: intake stops, what is held is finished and committed.
-    async fn stop(&mut self) -> Result<(), Error> {
-        let stopped = self.stop_lanes(None).await;
+    /// The failure of a handler that nobody has heard of yet.
+    pub(super) fn failure(&mut self) -> Result<(), Error> {
         while let Ok(request) = self.inbox.try_recv() {
-            // A handler failed while the consumer was ending.
             if let Request::Fail(error) = request {
                 return Err(error);
             }
         }
-        stopped
+        Ok(())
     }
 
     /// Shutdown, second half: leaves the group. Rebalance events are answered inline from here on.
@@ -447,7 +577,7 @@ impl Control {
                     continue;
                 };
                 if event.kind() == EventKind::Rebalance {
-                    let list = list(&event.partitions());
+                    let list = super::rebalance::list(&event.partitions());
                     drop(event);
                     let answer = self.native(move |client| match (client.is_cooperative(), list) {
                         (true, Ok(list)) => client.incremental_unassign(&list),
@@ -467,15 +597,18 @@ impl Control {
     }
 
     /// Calls librdkafka where it may block.
-    async fn native(
+    pub(super) fn native(
         &self,
         call: impl FnOnce(&Client) -> Result<(), NativeError> + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> BoxFuture<'static, Result<(), Error>> {
         let client = self.client.clone();
-        match tokio::task::spawn_blocking(move || call(&client)).await {
-            Ok(result) => result.map_err(|error| Error::native(error).with_operation("rebalance")),
-            Err(_) => Err(Error::new(ErrorKind::Closed, "the runtime is shutting down")),
-        }
+        let task = tokio::task::spawn_blocking(move || call(&client));
+        Box::pin(async move {
+            match task.await {
+                Ok(result) => result.map_err(|error| Error::native(error).with_operation("rebalance")),
+                Err(_) => Err(Error::new(ErrorKind::Closed, "the runtime is shutting down")),
+            }
+        })
     }
 }
 
@@ -488,7 +621,7 @@ async fn live(lane: Lane, route: Arc<dyn Route>, turn: Turn) {
         turn = turn.lock_owned() => turn,
         () = state.until_stopping() => return,
     };
-    let requests = lane.requests.clone();
+    let requests = lane.settings.requests.clone();
     if let Err(panic) = AssertUnwindSafe(route.run(lane.listening())).catch_unwind().await {
         // Handlers' panics are caught where their record is known: this is a serde's, or a fault of ours.
         let error = Error::new(ErrorKind::Panicked, format!("panicked: {}", panic_text(&*panic)));
@@ -497,41 +630,102 @@ async fn live(lane: Lane, route: Arc<dyn Route>, turn: Turn) {
     }
 }
 
-/// What a refused commit means.
-///
-/// # Errors
-/// When no commit will ever be accepted.
-fn refused(key: &Key, next: i64, code: Code, name: &'static str) -> Result<Answer, Error> {
-    tracing::warn!(topic = %key.0, partition = key.1, offset = next, code = name, "commit failed");
-    let error = Error::native(NativeError::named(Some(code), name)).with_operation("commit");
-    match error.kind() {
-        ErrorKind::Denied | ErrorKind::TooLarge => {
-            Err(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(next)))
-        }
-        // Sent before a rebalance and answered after it: the next try names the new generation.
-        _ if code == Code::IllegalGeneration => Ok(Answer::Refused),
-        _ if is_eviction(code) => Ok(Answer::Evicted),
-        _ => Ok(Answer::Refused),
-    }
-}
-
 impl Drop for Control {
     fn drop(&mut self) {
         // The run was cancelled: lanes must not go on without anybody to commit for them.
-        self.abandon(None);
+        let keys = self.keys(None);
+        self.abandon(&keys);
     }
 }
 
-fn list(partitions: &[Entry]) -> Result<Partitions, Error> {
-    let mut list = Partitions::new();
-    partitions
-        .iter()
-        .try_for_each(|entry| list.add(&entry.topic, entry.partition, None, None))
-        .map_err(|error| Error::native(error).with_operation("rebalance"))?;
-    Ok(list)
+fn timer(period: Duration) -> Interval {
+    let mut timer = tokio::time::interval(period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}
+
+/// What the lane before has finished is not handled again.
+fn resumed(point: &CommitPoint) -> Tracker {
+    let map = point.map.as_deref().and_then(|text| offset_map::decode(text, point.offset).ok().flatten());
+    Tracker::resume(point.offset, map.unwrap_or_default())
+}
+
+/// The offset that would be committed now, or was.
+fn reached(lane: &RunningLane) -> Option<i64> {
+    let point = lane.state.commit_point().or_else(|| lane.state.not_handed_out());
+    point.or_else(|| lane.committed.clone()).map(|point| point.offset)
+}
+
+fn status((key, lane): (&Key, &RunningLane)) -> PartitionStatus {
+    let state = &lane.state;
+    PartitionStatus {
+        partition: TopicPartition::new(key.0.clone(), key.1),
+        position: state.position(),
+        committed: lane.committed.as_ref().map(|point| point.offset),
+        in_flight: state.totals().unfinished,
+        exposure: state.exposed(),
+        buffered_records: state.held.records(),
+        buffered_bytes: state.held.bytes(),
+        paused: state.is_paused(),
+    }
+}
+
+/// Asks the cluster how far partitions are behind.
+async fn lag(client: Arc<Client>, positions: Vec<(Key, Option<i64>)>, answer: CommandAnswer<Vec<Lag>>) {
+    let _ = answer.send(measured(&client, positions).await);
+}
+
+async fn measured(client: &Arc<Client>, positions: Vec<(Key, Option<i64>)>) -> Result<Vec<Lag>, Error> {
+    if positions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let times: Vec<_> = positions.iter().map(|(key, _)| (key.clone(), LATEST)).collect();
+    let found = ends(client, &times).await?;
+    // Where nothing was handled yet, the group's offset counts, or that of the oldest record.
+    let unknown: Vec<Key> = positions.iter().filter(|(_, offset)| offset.is_none()).map(|(key, _)| key.clone()).collect();
+    let begins = super::arrival::starts(client, &unknown).await?;
+    let lag = |(key, offset): (Key, Option<i64>)| {
+        let end = found.iter().find(|entry| entry.topic == *key.0 && entry.partition == key.1)?.offset?;
+        let from = offset.or_else(|| begins.get(&key).copied())?;
+        let records = u64::try_from(end - from).unwrap_or(0);
+        Some(Lag { partition: TopicPartition::new(key.0, key.1), records, end })
+    };
+    Ok(positions.into_iter().filter_map(lag).collect())
 }
 
 /// Whether waiting cannot help.
 fn ends_consumer(error: &NativeError) -> bool {
     error.fatal || Error::native(error.clone()).kind() == ErrorKind::Denied
+}
+
+/// An error that ends the consumer, with what to do about it.
+fn advised(error: NativeError) -> Error {
+    let code = error.code;
+    let advice = match code {
+        Code::FencedInstanceId => Some("another member has the same `group.instance.id`: give each its own"),
+        Code::UnreleasedInstanceId => Some("the member that had this `group.instance.id` was not heard of for less than its session"),
+        Code::UnsupportedAssignor => Some("the broker does not know `group.remote.assignor`: it has `uniform` and `range`"),
+        Code::InconsistentGroupProtocol => {
+            Some("other members of the group use other values of `partition.assignment.strategy`: use one that all share")
+        }
+        Code::GroupAuthorizationFailed => Some("the group needs the permission READ"),
+        Code::TopicAuthorizationFailed => Some("the topic needs the permission READ"),
+        _ => None,
+    };
+    let error = Error::native(error).with_operation("consume");
+    match advice {
+        Some(advice) => error.with_advice(advice),
+        None => error,
+    }
+}
+
+/// Whether another member's session has to end first.
+pub(super) fn is_unreleased(error: &Error) -> bool {
+    error.code() == Some("UNRELEASED_INSTANCE_ID")
+}
+
+/// What all lanes of a consumer share with its control task.
+pub(super) fn channel() -> (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Request>, Arc<CoarseClock>) {
+    let (requests, inbox) = mpsc::unbounded_channel();
+    (requests, inbox, Arc::new(CoarseClock::new()))
 }

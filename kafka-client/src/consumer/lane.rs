@@ -1,198 +1,35 @@
-//! A lane: the task that drains one assigned partition, record after record.
+//! A lane: the task that drains one assigned partition.
 //!
 //! ```text
-//!   partition queue ──fetched()──▶ Lane ──▶ route (decode, handler) ──▶ finished ──▶ watermark ──▶ committed by the control task
-//!                                   ▲ stop: take no more, finish what is held, end
+//!   partition queue ──▶ Lane ──▶ route (decode, handler) ──▶ finished ──▶ account ──▶ committed by the control task
+//!                        ▲ stop: take no more, finish what is held, end
 //! ```
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop;
 
 use super::Guarantee;
 use super::handler::{Completion, HandlerError};
+use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
-use super::watermark::Watermark;
+use super::running::CoarseClock;
+use super::state::LaneState;
 use crate::error::{Error, ErrorKind};
 use crate::native::message::Fetched;
-use crate::native::{Queue, Signal};
+use crate::native::{Code, Queue};
 
 /// How many completions a lane may wait for before it takes no more records.
 const MOST_PENDING: usize = 10_000;
-
-/// What a lane and the control task share about a partition's present life. A later life has its own; whatever an
-/// earlier one still does counts for nothing.
-pub(super) struct LaneState {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-    stopping: AtomicBool,
-    stopped: Notify,
-    /// What wakes the lane while it waits for records.
-    signal: Mutex<Option<Arc<Signal>>>,
-    tracker: Mutex<Watermark>,
-    /// The offset to commit once what is before it is finished; -1: none yet.
-    next: AtomicI64,
-    /// The offset after the last record that was handed to user code; -1: nothing was fetched yet.
-    handed_out: AtomicI64,
-    begun: AtomicU64,
-    handled: AtomicU64,
-    failed: AtomicU64,
-    /// Records of a stream that somebody holds.
-    open: AtomicUsize,
-    settled: Notify,
-}
-
-impl LaneState {
-    pub(super) fn new(topic: Arc<str>, partition: i32) -> Self {
-        Self {
-            topic,
-            partition,
-            stopping: AtomicBool::new(false),
-            stopped: Notify::new(),
-            signal: Mutex::default(),
-            tracker: Mutex::default(),
-            next: AtomicI64::new(-1),
-            handed_out: AtomicI64::new(-1),
-            begun: AtomicU64::new(0),
-            handled: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            open: AtomicUsize::new(0),
-            settled: Notify::new(),
-        }
-    }
-
-    /// Tells the lane to take no more records.
-    pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        // A lane that begins to listen after this looks at `stopping` after it has had the lock.
-        if let Some(signal) = &*self.signal.lock() {
-            signal.wake();
-        }
-        self.stopped.notify_waiters();
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    /// Waits until the lane is to stop.
-    pub(super) async fn until_stopping(&self) {
-        let stopped = self.stopped.notified();
-        tokio::pin!(stopped);
-        stopped.as_mut().enable();
-        if !self.is_stopping() {
-            stopped.await;
-        }
-    }
-
-    /// The offset to commit once what is before it is finished.
-    pub(super) fn watermark(&self) -> Option<i64> {
-        let next = self.next.load(Ordering::Acquire);
-        (next >= 0).then_some(next)
-    }
-
-    /// The offset of the next record to hand out.
-    pub(super) fn handed_out(&self) -> Option<i64> {
-        let next = self.handed_out.load(Ordering::Acquire);
-        (next >= 0).then_some(next)
-    }
-
-    /// Records that were handled to the end, and failed records that were.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        (self.handled.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
-    }
-
-    /// Records that were begun and not finished.
-    pub(super) fn unfinished(&self) -> u64 {
-        let (handled, failed) = self.totals();
-        self.begun.load(Ordering::Relaxed).saturating_sub(handled + failed)
-    }
-
-    /// A record is handed to user code.
-    pub(super) fn begin(&self, offset: i64) {
-        self.tracker.lock().begin(offset);
-        self.begin_all(offset + 1, 1);
-    }
-
-    /// Everything before `next` is handed to user code, `count` records of it new.
-    pub(super) fn begin_all(&self, next: i64, count: u64) {
-        self.handed_out.store(next, Ordering::Release);
-        self.begun.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn finish(&self, offset: i64) {
-        self.move_watermark(offset);
-        self.handled.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Of a record that could not be decoded.
-    fn finish_failed(&self, offset: i64) {
-        self.move_watermark(offset);
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn move_watermark(&self, offset: i64) {
-        let mut tracker = self.tracker.lock();
-        if let Some(next) = tracker.finish(offset) {
-            // Under the lock: stored after it, an older value could replace a newer one.
-            self.next.store(next, Ordering::Release);
-        }
-    }
-
-    /// Everything before `next` is finished, `count` records of it new.
-    pub(super) fn finish_all(&self, next: i64, count: u64) {
-        self.next.store(next, Ordering::Release);
-        self.handled.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// A record will not be finished: nothing from it on can be committed in this life of the partition.
-    pub(super) fn give_up(&self, offset: i64) {
-        self.tracker.lock().give_up(offset);
-    }
-
-    /// Waits until nobody holds a record of a stream any more. The lane is stopping, so no more are handed out.
-    pub(super) async fn settled(&self) {
-        loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            if self.open.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            settled.await;
-        }
-    }
-
-    /// A record of a stream is about to be handed out. `false` once the lane is stopping: then it must not be.
-    pub(super) fn open_one(&self) -> bool {
-        // In this order, as `settled` looks in the other: either it sees the record, or this sees that it is too late.
-        self.open.fetch_add(1, Ordering::SeqCst);
-        let goes_on = !self.is_stopping();
-        if !goes_on {
-            self.close_one();
-        }
-        goes_on
-    }
-
-    /// A record of a stream is acknowledged, or was dropped.
-    pub(super) fn close_one(&self) {
-        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.settled.notify_waiters();
-        }
-    }
-}
 
 /// What a lane asks of the control task.
 pub(super) enum Request {
@@ -202,28 +39,39 @@ pub(super) enum Request {
     Commit(Arc<LaneState>, i64, oneshot::Sender<()>),
 }
 
+/// What all lanes of a consumer have in common.
+#[derive(Clone)]
+pub(super) struct LaneSettings {
+    pub(super) requests: mpsc::UnboundedSender<Request>,
+    pub(super) guarantee: Guarantee,
+    /// How many records are taken at once.
+    pub(super) max_batch_records: usize,
+    /// How many records of a partition may be taken and not finished.
+    pub(super) max_records: usize,
+    /// How many bytes they may have.
+    pub(super) max_bytes: usize,
+    /// How many records may be handed out at once under the bound on exposure.
+    pub(super) max_exposed: usize,
+    pub(super) failed_records: Option<Arc<dyn FailedRecordRoute>>,
+    pub(super) interceptors: Interceptors,
+    pub(super) clock: Arc<CoarseClock>,
+}
+
 /// The lane itself, in the hands of its route.
 pub(super) struct Lane {
     pub(super) state: Arc<LaneState>,
-    pub(super) queue: Queue,
-    pub(super) requests: mpsc::UnboundedSender<Request>,
-    pub(super) guarantee: Guarantee,
-    pub(super) max_records: usize,
-    pub(super) failed_records: Option<Arc<dyn FailedRecordRoute>>,
+    pub(super) settings: LaneSettings,
+    queue: Queue,
     pending: Pending,
     /// An error that stood behind records: theirs is the first turn.
     broken: Option<Error>,
+    /// The end of the partition stood behind records: this is the next offset that it will give out.
+    end: Option<i64>,
     /// Whether nothing more may be begun: an error was reported, or records were given back.
     ended: bool,
 }
 
 type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = (Offsets, Result<(), HandlerError>)> + Send>>>;
-
-/// What a lane that waits for records gets.
-enum Next {
-    Fetched(Fetched),
-    Completed(Offsets, Result<(), HandlerError>),
-}
 
 /// The records that a completion finishes.
 pub(super) enum Offsets {
@@ -258,92 +106,166 @@ pub(super) trait FailedRecordRoute: Send + Sync {
     fn handle(&self, record: FailedRecord) -> BoxFuture<'_, Result<Completion, HandlerError>>;
 }
 
+/// What a lane that waits gets.
+pub(super) enum Next {
+    Fetched(Fetched),
+    Completed(Offsets, Result<(), HandlerError>),
+    /// To look around: it may have to stop.
+    Rung,
+}
+
 impl Lane {
-    pub(super) fn new(
-        state: Arc<LaneState>,
-        queue: Queue,
-        requests: mpsc::UnboundedSender<Request>,
-        guarantee: Guarantee,
-        max_records: usize,
-        failed_records: Option<Arc<dyn FailedRecordRoute>>,
-    ) -> Self {
-        let pending = FuturesUnordered::new();
-        Self { state, queue, requests, guarantee, max_records, failed_records, pending, broken: None, ended: false }
+    pub(super) fn new(state: Arc<LaneState>, queue: Queue, settings: LaneSettings) -> Self {
+        Self { state, settings, queue, pending: FuturesUnordered::new(), broken: None, end: None, ended: false }
     }
 
     /// Lets librdkafka, and whoever stops the lane, wake it.
     pub(super) fn listening(mut self) -> Self {
         self.queue = self.queue.wakes();
-        *self.state.signal.lock() = self.queue.signal().cloned();
+        self.state.listen(self.queue.signal().cloned());
         self
     }
 
-    /// The next records, or `None` when the lane is to end. Completions go on meanwhile.
+    /// Whether an error was reported, or records were given back: nothing more may be begun.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Waits for records, where they are wanted, for completions, and for whoever rings.
+    ///
+    /// Cancel safe.
+    pub(super) async fn next(&mut self, wants_records: bool) -> Next {
+        let state = &self.state;
+        tokio::select! {
+            biased;
+            Some((offsets, result)) = self.pending.next(), if !self.pending.is_empty() => Next::Completed(offsets, result),
+            () = state.rung() => Next::Rung,
+            fetched = self.queue.fetched(self.settings.max_batch_records, || state.is_held_up()),
+                if wants_records && !state.is_held_up() => Next::Fetched(fetched),
+        }
+    }
+
+    /// Whether more records may be taken, with so many held already.
+    ///
+    /// # Errors
+    /// When the partition cannot be read any further.
+    pub(super) fn wants_records(&mut self) -> Result<bool, Ended> {
+        if let Some(error) = self.broken.take() {
+            return Err(self.fail(error, None));
+        }
+        if let Some(end) = self.end.take() {
+            self.state.taken_to(end);
+        }
+        let (held, settings) = (&self.state.held, &self.settings);
+        Ok(!self.ended
+            && !self.state.is_held_up()
+            && self.pending.len() < MOST_PENDING
+            && held.records() < settings.max_records
+            && held.bytes() < settings.max_bytes
+            && self.state.has_room_for(settings.max_batch_records))
+    }
+
+    /// The next records, or `None` when the lane is to end. Completions go on meanwhile. For routes that handle one
+    /// batch after the other.
     ///
     /// # Errors
     /// When the partition cannot be read, or a completion failed.
+    ///
+    /// # Cancel safety
+    /// Records are not lost to a caller that waits no longer, at least once.
     pub(super) async fn fetch(&mut self) -> Result<Option<Fetched>, Ended> {
         loop {
             // Records that are there already are not waited for: without this a lane with a backlog would never let
             // another task of its thread run.
             coop::consume_budget().await;
-            while self.pending.len() >= MOST_PENDING && !self.state.is_stopping() {
-                self.next_completion().await?;
-            }
             if self.state.is_stopping() || self.ended {
                 return Ok(None);
             }
-            if let Some(error) = self.broken.take() {
-                return Err(self.fail(error, None));
-            }
-            let state = self.state.clone();
-            let records = self.queue.fetched(self.max_records, || state.is_stopping());
-            let next = match self.pending.is_empty() {
-                true => Next::Fetched(records.await),
-                false => tokio::select! {
-                    biased;
-                    Some((offsets, result)) = self.pending.next() => Next::Completed(offsets, result),
-                    fetched = records => Next::Fetched(fetched),
-                },
-            };
-            match next {
-                Next::Fetched(fetched) => match self.accept(fetched).await {
-                    Some(fetched) => return Ok(Some(fetched)),
-                    None => continue,
-                },
+            let wants_records = self.wants_records()?;
+            match self.next(wants_records).await {
+                Next::Fetched(fetched) => {
+                    let Some(fetched) = self.accept(fetched) else { continue };
+                    if self.settings.guarantee == Guarantee::AtLeastOnce {
+                        return Ok(Some(fetched));
+                    }
+                    if self.commit_first(&fetched).await {
+                        return Ok(Some(fetched));
+                    }
+                    // These records are not handled, so none after them may be.
+                    self.ended = true;
+                }
                 Next::Completed(offsets, result) => self.completed(&offsets, result)?,
+                Next::Rung => (),
             }
         }
     }
 
     /// What of the fetched records may be handled now; `None` where it is nothing.
-    async fn accept(&mut self, mut fetched: Fetched) -> Option<Fetched> {
+    pub(super) fn accept(&mut self, mut fetched: Fetched) -> Option<Fetched> {
         // An error takes the place of a record. What came before it is handled first; what follows is not read past it.
         let good = (0..fetched.len()).take_while(|at| fetched.get(*at).is_some_and(|one| !one.failed())).count();
-        if let Some(Err(error)) = fetched.get(good).map(|message| message.error()) {
-            self.broken = Some(Error::native(error).with_operation("receive"));
+        if let Some(message) = fetched.get(good)
+            && let Err(error) = message.error()
+        {
+            match error.code {
+                // Markers of transactions take offsets behind the last record.
+                Code::PartitionEOF => self.end = Some(message.offset()),
+                _ => self.broken = Some(Error::native(error).with_operation("receive")),
+            }
+            let rest = fetched.split_off(good + 1);
             fetched.truncate(good);
+            if self.end.is_some() && rest.len() > 0 {
+                self.end = None;
+                fetched.append(rest);
+                // There may be a further one in the rest.
+                return self.accept(fetched);
+            }
         }
-        let first = fetched.get(0)?.offset();
-        let last = fetched.get(good - 1)?.offset();
-        if self.guarantee == Guarantee::AtMostOnce && !self.commit_first(first, last + 1).await {
-            // These records are not handled, so none after them may be.
-            self.ended = true;
-            return None;
-        }
+        fetched.get(0)?;
         Some(fetched)
     }
 
     /// At most once: the position is committed before anything is handled. `false` when the lane is to end first.
-    async fn commit_first(&mut self, first: i64, next: i64) -> bool {
-        self.state.begin_all(first, 0);
-        let (committed, answer) = oneshot::channel();
-        if self.requests.send(Request::Commit(self.state.clone(), next, committed)).is_err() {
-            return false;
-        }
+    async fn commit_first(&mut self, fetched: &Fetched) -> bool {
+        let Some(answer) = self.ask_to_commit(fetched) else { return false };
         tokio::select! {
             answer = answer => answer.is_ok(),
             () = self.state.until_stopping() => false,
+        }
+    }
+
+    /// At most once: asks for a commit of everything that was fetched.
+    pub(super) fn ask_to_commit(&mut self, fetched: &Fetched) -> Option<oneshot::Receiver<()>> {
+        let (first, last) = (fetched.get(0)?.offset(), fetched.get(fetched.len() - 1)?.offset());
+        self.state.expect(first);
+        let (committed, answer) = oneshot::channel();
+        self.settings.requests.send(Request::Commit(self.state.clone(), last + 1, committed)).ok()?;
+        Some(answer)
+    }
+
+    /// Gives back records that are not to be handled in this life of the partition.
+    pub(super) fn give_back(&mut self) {
+        self.ended = true;
+    }
+
+    /// Waits until so many records may be handed out under the bound on exposure. `false` when the lane is to end first.
+    pub(super) async fn may_start(&mut self, records: usize) -> bool {
+        loop {
+            if self.state.may_start(records) {
+                return true;
+            }
+            let (state, pending) = (&self.state, &mut self.pending);
+            let completed = tokio::select! {
+                biased;
+                Some(completed) = pending.next(), if !pending.is_empty() => Some(completed),
+                () = state.has_exposure_room(records) => None,
+                () = state.until_stopping() => return false,
+            };
+            if let Some((offsets, result)) = completed
+                && self.completed(&offsets, result).is_err()
+            {
+                return false;
+            }
         }
     }
 
@@ -375,20 +297,13 @@ impl Lane {
         if self.ended { Err(Ended) } else { Ok(()) }
     }
 
-    fn completed(&mut self, offsets: &Offsets, result: Result<(), HandlerError>) -> Result<(), Ended> {
+    pub(super) fn completed(&mut self, offsets: &Offsets, result: Result<(), HandlerError>) -> Result<(), Ended> {
         match result {
             Ok(()) => {
                 offsets.finish(&self.state);
                 Ok(())
             }
             Err(error) => Err(self.handler_failed(error, offsets.first())),
-        }
-    }
-
-    async fn next_completion(&mut self) -> Result<(), Ended> {
-        match self.pending.next().await {
-            Some((offsets, result)) => self.completed(&offsets, result),
-            None => Ok(()),
         }
     }
 
@@ -408,17 +323,17 @@ impl Lane {
 
     /// Waits for what is still open, also after a failure; the control task sets the deadline, by aborting the lane.
     pub(super) async fn drain(&mut self) {
-        while !self.pending.is_empty() {
+        while let Some((offsets, result)) = self.pending.next().await {
             // A failure is reported, and the others may still come to their end.
-            let _ = self.next_completion().await;
+            let _ = self.completed(&offsets, result);
         }
     }
 
-    /// Hands an undecodable record to whoever takes them; without one the consumer ends with its error.
+    /// Hands an undecodable record, which was taken, to whoever takes them; without one the consumer ends with its error.
     pub(super) async fn undecodable(&mut self, record: FailedRecord) -> Result<(), Ended> {
         let offset = record.offset();
-        self.state.begin(offset);
-        match self.failed_records.clone() {
+        self.state.start(offset);
+        match self.settings.failed_records.clone() {
             Some(route) => {
                 let result = self.meanwhile(route.handle(record)).await;
                 self.handled(Offsets::Failed(offset), result)
@@ -442,7 +357,7 @@ impl Lane {
     pub(super) fn fail(&mut self, error: Error, offset: Option<i64>) -> Ended {
         self.ended = true;
         let error = error.with_topic(&*self.state.topic).with_partition(Some(self.state.partition)).with_offset(offset);
-        let _ = self.requests.send(Request::Fail(error));
+        let _ = self.settings.requests.send(Request::Fail(error));
         Ended
     }
 }
@@ -457,14 +372,3 @@ pub(super) async fn guarded_later(later: impl Future<Output = Result<(), Handler
 
 /// Whose turn it is to read a partition: held by a lane until it is gone.
 pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
-
-/// The lanes of the present assignment.
-pub(super) type Lanes = BTreeMap<(Arc<str>, i32), RunningLane>;
-
-/// A lane and its task.
-pub(super) struct RunningLane {
-    pub(super) state: Arc<LaneState>,
-    pub(super) task: tokio::task::JoinHandle<()>,
-    /// What Kafka has confirmed.
-    pub(super) committed: Option<i64>,
-}

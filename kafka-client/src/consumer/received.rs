@@ -77,6 +77,11 @@ macro_rules! coordinates {
             self.origin.message.view().payload()
         }
 
+        /// How many bytes key and value take in the log.
+        pub fn size(&self) -> usize {
+            self.origin.message.view().size()
+        }
+
         /// A copy of the record as bytes, to send on as it is; without its partition.
         pub fn to_raw(&self) -> RawRecord {
             let (key, value) = (self.key_bytes().map(Vec::from), self.value_bytes().map(Vec::from));
@@ -166,16 +171,17 @@ where
 {
     let headers = LazyHeaders(&message);
     let view = message.view();
-    let source = |part| Source::new(topic.name(), part).with_headers(&headers);
+    // The name of the record's own topic: that of the route may be a pattern.
+    let source = |part| Source::new(name, part).with_headers(&headers);
     let key = topic.key().deserialize(view.key(), &source(Part::Key));
     let stop = match key {
         Ok(key) => match topic.value().deserialize(view.payload(), &source(Part::Value)) {
             Ok(value) => {
                 return Decoded::Received(Received { key, value, origin: Origin { topic: name.clone(), message } });
             }
-            Err(stop) => stop.at(topic.name(), Part::Value),
+            Err(stop) => stop.at(name, Part::Value),
         },
-        Err(stop) => stop.at(topic.name(), Part::Key),
+        Err(stop) => stop.at(name, Part::Key),
     };
     match stop {
         Stop::Miss(miss) => Decoded::Miss(miss, message),

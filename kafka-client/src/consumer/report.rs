@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lane::RunningLane;
+use super::state::Totals;
 
 /// What a consumer did until it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,10 +22,9 @@ pub struct ConsumerReport {
 }
 
 impl ConsumerReport {
-    pub(super) fn add(&mut self, lane: &RunningLane) {
-        let (handled, failed) = lane.state.totals();
-        self.handled += handled;
-        self.failed += failed;
-        self.unfinished += lane.state.unfinished();
+    pub(super) fn add(&mut self, life: Totals) {
+        self.handled += life.handled;
+        self.failed += life.failed;
+        self.unfinished += life.unfinished;
     }
 }

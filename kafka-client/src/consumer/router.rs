@@ -1,6 +1,7 @@
 //! Routes: a topic joined to a handler.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,21 +10,82 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_serde::{Deserializer, Miss, Retry};
-use tokio::task::coop;
+use regex_lite::Regex;
 use tracing::Instrument;
 
+use super::concurrency::Concurrency;
+use super::crew::{Crew, Outcome};
 use super::handler::{Completion, Handler, HandlerError};
-use super::lane::{Ended, FailedRecordRoute, Lane, LaneState, Offsets, guarded_later};
-use super::received::{Decoded, FailedRecord, RawBatch, Received, decode, failed};
+use super::lane::{FailedRecordRoute, Lane, LaneSettings};
+use super::received::{Decoded, FailedRecord, Received, decode, failed};
+use super::state::LaneState;
+use crate::error::Error;
 use crate::native::Message;
-use crate::native::message::Fetched;
 use crate::producer::panic_text;
 use crate::topic::Topic;
 
 /// What a consumer does with one topic. A whole lane is one call, so that nothing is boxed for each record.
 pub(super) trait Route: Send + Sync {
+    /// The topic's name, or a pattern that begins with `^`.
     fn topic(&self) -> &str;
+
+    /// How many handlers of a partition may run at the same time.
+    fn width(&self) -> usize {
+        1
+    }
+
+    /// Whether records are told apart: those that an earlier life has finished are not handed out again then.
+    fn tells_records_apart(&self) -> bool {
+        true
+    }
+
     fn run(self: Arc<Self>, lane: Lane) -> BoxFuture<'static, ()>;
+}
+
+/// All routes of a consumer.
+#[derive(Clone, Default)]
+pub(super) struct Routes {
+    exact: HashMap<Arc<str>, Arc<dyn Route>>,
+    /// Those whose topic is a pattern; the first that matches counts.
+    patterns: Vec<(Regex, Arc<dyn Route>)>,
+}
+
+impl Routes {
+    /// # Errors
+    /// For two routes of one topic, for a pattern that is none, and for no route at all.
+    pub(super) fn new(all: Vec<Arc<dyn Route>>) -> Result<Self, Error> {
+        if all.is_empty() {
+            return Err(Error::config("a consumer needs at least one route"));
+        }
+        let mut routes = Self::default();
+        for route in all {
+            let topic: Arc<str> = Arc::from(route.topic());
+            let twice = routes.topics().any(|other| other == &*topic);
+            if twice {
+                return Err(Error::config(format!("topic {topic} has two routes")));
+            }
+            if topic.starts_with('^') {
+                let pattern = Regex::new(&topic).map_err(|error| {
+                    Error::config(format!("`{topic}` begins with `^`, and is no regular expression")).with_source(error)
+                })?;
+                routes.patterns.push((pattern, route));
+            } else {
+                routes.exact.insert(topic, route);
+            }
+        }
+        Ok(routes)
+    }
+
+    /// The route for a topic.
+    pub(super) fn find(&self, topic: &str) -> Option<&Arc<dyn Route>> {
+        let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(topic)).map(|(_, route)| route);
+        self.exact.get(topic).or_else(by_pattern)
+    }
+
+    /// What to subscribe to: names, and patterns that begin with `^`.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.exact.values().chain(self.patterns.iter().map(|(_, route)| route)).map(|route| route.topic())
+    }
 }
 
 /// A handler that panicked.
@@ -56,6 +118,7 @@ pub(super) async fn guarded<I, H: Handler<I>>(handler: &H, input: I) -> Result<C
 /// One handler call a record.
 pub(super) struct RecordRoute<K, V, H> {
     pub(super) topic: Topic<K, V>,
+    pub(super) concurrency: Concurrency,
     pub(super) handler: H,
 }
 
@@ -69,15 +132,15 @@ where
         self.topic.name()
     }
 
+    fn width(&self) -> usize {
+        self.concurrency.width()
+    }
+
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            while let Ok(Some(fetched)) = lane.fetch().await {
-                if self.records(&mut lane, fetched).await.is_err() {
-                    break;
-                }
-            }
-            // What was begun may finish; what was only fetched is read again.
-            lane.drain().await;
+            let (state, settings) = (lane.state.clone(), lane.settings.clone());
+            let crew = Crew::new(self.concurrency, |message| self.record(&state, &settings, message));
+            crew.run(&mut lane).await;
         })
     }
 }
@@ -88,34 +151,29 @@ where
     V: Deserializer,
     H: Handler<Received<K::Output, V::Output>>,
 {
-    async fn records(&self, lane: &mut Lane, fetched: Fetched) -> Result<(), Ended> {
-        let name = lane.state.topic.clone();
-        for message in fetched.into_messages() {
-            if lane.state.is_stopping() {
-                break;
+    /// Decodes a record and handles it.
+    async fn record(&self, state: &LaneState, settings: &LaneSettings, message: Message) -> Outcome {
+        let offset = message.view().offset();
+        settings.interceptors.received(&state.topic, &message);
+        match decoded(&self.topic, state, message).await {
+            Some(Ok(record)) => {
+                state.start(offset);
+                let handling = guarded(&self.handler, record);
+                let span = match tracing::enabled!(tracing::Level::DEBUG) {
+                    false => tracing::Span::none(),
+                    true => tracing::debug_span!("receive", topic = %state.topic, partition = state.partition, offset),
+                };
+                Outcome::Handled(handling.instrument(span).await)
             }
-            coop::consume_budget().await;
-            match decoded(&self.topic, &lane.state, message).await {
-                Some(Ok(record)) => {
-                    let offset = record.offset();
-                    lane.state.begin(offset);
-                    let handling = guarded(&self.handler, record);
-                    let result = match tracing::enabled!(tracing::Level::DEBUG) {
-                        false => lane.meanwhile(handling).await,
-                        true => {
-                            let partition = lane.state.partition;
-                            let span = tracing::debug_span!("receive", topic = %name, partition, offset);
-                            lane.meanwhile(handling.instrument(span)).await
-                        }
-                    };
-                    lane.handled(Offsets::One(offset), result)?;
+            Some(Err(failed)) => {
+                state.start(offset);
+                match &settings.failed_records {
+                    Some(route) => Outcome::Failed(route.handle(failed).await),
+                    None => Outcome::Undecodable(failed.into_error()),
                 }
-                Some(Err(failed)) => lane.undecodable(failed).await?,
-                None => break,
             }
-            lane.reap().await?;
+            None => Outcome::GivenBack,
         }
-        Ok(())
     }
 }
 
@@ -169,108 +227,6 @@ async fn resolved(miss: Miss, pause: &mut Duration, lane: &LaneState) -> Resolve
                 () = lane.until_stopping() => Resolved::Stopping,
             }
         }
-    }
-}
-
-/// One handler call for the decoded records of a fetch.
-pub(super) struct BatchRoute<K, V, H> {
-    pub(super) topic: Topic<K, V>,
-    pub(super) handler: H,
-}
-
-impl<K, V, H> Route for BatchRoute<K, V, H>
-where
-    K: Deserializer,
-    V: Deserializer,
-    H: Handler<Vec<Received<K::Output, V::Output>>>,
-{
-    fn topic(&self) -> &str {
-        self.topic.name()
-    }
-
-    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            while let Ok(Some(fetched)) = lane.fetch().await {
-                if self.records(&mut lane, fetched).await.is_err() {
-                    break;
-                }
-            }
-            lane.drain().await;
-        })
-    }
-}
-
-impl<K, V, H> BatchRoute<K, V, H>
-where
-    K: Deserializer,
-    V: Deserializer,
-    H: Handler<Vec<Received<K::Output, V::Output>>>,
-{
-    async fn records(&self, lane: &mut Lane, fetched: Fetched) -> Result<(), Ended> {
-        let mut batch = Vec::with_capacity(fetched.len());
-        for message in fetched.into_messages() {
-            coop::consume_budget().await;
-            match decoded(&self.topic, &lane.state, message).await {
-                Some(Ok(record)) => batch.push(record),
-                Some(Err(failed)) => {
-                    // In order: what was read before it is handled before it.
-                    self.batch(lane, std::mem::take(&mut batch)).await?;
-                    if lane.state.is_stopping() {
-                        return Ok(());
-                    }
-                    lane.undecodable(failed).await?;
-                }
-                None => return Ok(()),
-            }
-        }
-        self.batch(lane, batch).await
-    }
-
-    async fn batch(&self, lane: &mut Lane, batch: Vec<Received<K::Output, V::Output>>) -> Result<(), Ended> {
-        if batch.is_empty() || lane.state.is_stopping() {
-            return Ok(());
-        }
-        let offsets: Vec<i64> = batch.iter().map(Received::offset).collect();
-        offsets.iter().for_each(|offset| lane.state.begin(*offset));
-        let result = lane.meanwhile(guarded(&self.handler, batch)).await;
-        lane.handled(Offsets::Many(offsets), result)?;
-        lane.reap().await
-    }
-}
-
-/// One handler call for the undecoded records of a fetch.
-pub(super) struct RawRoute<H> {
-    pub(super) topic: Arc<str>,
-    pub(super) handler: H,
-}
-
-impl<H: Handler<RawBatch>> Route for RawRoute<H> {
-    fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            while let Ok(Some(fetched)) = lane.fetch().await {
-                let (count, first) = (fetched.len(), fetched.get(0).map(|message| message.offset()));
-                let Some(next) = fetched.get(count - 1).map(|message| message.offset() + 1) else { continue };
-                lane.state.begin_all(next, count as u64);
-                let result = guarded(&self.handler, RawBatch::new(lane.state.topic.clone(), fetched)).await;
-                let done = match result.map(Completion::into_later) {
-                    Ok(None) => Ok(()),
-                    // A batch that finishes later holds the lane: raw batches keep no account of single records.
-                    Ok(Some(later)) => guarded_later(later).await,
-                    Err(error) => Err(error),
-                };
-                match done {
-                    Ok(()) => lane.state.finish_all(next, count as u64),
-                    Err(error) => {
-                        lane.handler_failed(error, first);
-                        return;
-                    }
-                }
-            }
-        })
     }
 }
 

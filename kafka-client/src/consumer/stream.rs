@@ -13,12 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, coop};
 
 use super::builder::Consumer;
-use super::lane::{Ended, Lane, LaneState};
+use super::lane::{Ended, Lane};
 use super::received::Received;
 use super::report::ConsumerReport;
 use super::router::{Route, decoded};
+use super::state::LaneState;
+use super::tracker::Begun;
 use crate::error::{Error, ErrorKind};
 use crate::native::message::Fetched;
+use crate::partition::TopicPartition;
 use crate::topic::Topic;
 
 /// Decoded records on their way from a lane to the stream: one for each turn of a lane, not one for each record.
@@ -36,9 +39,10 @@ impl<K, V> Portion<K, V> {
             return None;
         }
         let record = self.records.next()?;
-        let offset = record.offset();
-        self.lane.begin(offset);
-        Some(Acknowledgeable { record: Some(record), lane: self.lane.clone(), offset })
+        let (offset, bytes) = (record.offset(), record.size());
+        self.lane.start(offset);
+        self.lane.held.add(1, bytes);
+        Some(Acknowledgeable { record: Some(record), lane: self.lane.clone(), offset, bytes })
     }
 }
 
@@ -57,6 +61,7 @@ pub struct Acknowledgeable<K, V> {
     record: Option<Received<K, V>>,
     lane: Arc<LaneState>,
     offset: i64,
+    bytes: usize,
 }
 
 impl<K, V> Acknowledgeable<K, V> {
@@ -92,6 +97,7 @@ impl<K, V> Drop for Acknowledgeable<K, V> {
         if self.record.is_some() {
             self.lane.give_up(self.offset);
         }
+        self.lane.held.remove(1, self.bytes);
         self.lane.close_one();
     }
 }
@@ -164,18 +170,134 @@ fn joined(result: Result<Result<ConsumerReport, Error>, tokio::task::JoinError>)
 impl<K, V> Stream for RecordStream<K, V> {
     type Item = Result<Acknowledgeable<K, V>, Error>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(record) = self.current.as_mut().and_then(Portion::next) {
-                return Poll::Ready(Some(Ok(record)));
-            }
-            self.current = None;
-            self.current = ready!(self.portions.poll_recv(context));
-            if self.current.is_none() {
-                break;
-            }
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(record) = ready!(poll_portions(&mut this.portions, &mut this.current, context)) {
+            return Poll::Ready(Some(Ok(record)));
         }
         // The lanes are gone, so the consumer has ended, or is about to.
+        let Some(task) = &mut this.task else { return Poll::Ready(None) };
+        let result = ready!(Pin::new(task).poll(context));
+        this.task = None;
+        Poll::Ready(joined(result).err().map(Err))
+    }
+}
+
+/// The next record; `None` when there will be no more.
+fn poll_portions<K, V>(
+    portions: &mut Receiver<K, V>,
+    current: &mut Option<Portion<K, V>>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Acknowledgeable<K, V>>> {
+    loop {
+        if let Some(record) = current.as_mut().and_then(Portion::next) {
+            return Poll::Ready(Some(record));
+        }
+        *current = None;
+        *current = ready!(portions.poll_recv(context));
+        if current.is_none() {
+            return Poll::Ready(None);
+        }
+    }
+}
+
+impl<K, V> Unpin for RecordStream<K, V> {}
+
+/// The records of one partition, from the moment it is assigned until it is taken away; made by [`PartitionStreams`].
+///
+/// It ends when the partition moves to another member, or the consumer ends. Records that were handed out may still be
+/// acknowledged then, until `drain_timeout` is over.
+pub struct PartitionStream<K, V> {
+    partition: TopicPartition,
+    portions: Receiver<K, V>,
+    current: Option<Portion<K, V>>,
+}
+
+impl<K, V> PartitionStream<K, V> {
+    /// The partition.
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+}
+
+impl<K, V> Stream for PartitionStream<K, V> {
+    type Item = Acknowledgeable<K, V>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        poll_portions(&mut this.portions, &mut this.current, context)
+    }
+}
+
+impl<K, V> Unpin for PartitionStream<K, V> {}
+
+impl<K, V> fmt::Debug for PartitionStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionStream").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+/// A stream for each partition that is assigned; made by
+/// [`ConsumerBuilder::partition_streams`](crate::ConsumerBuilder::partition_streams).
+///
+/// Each is to be read by a task of its own: one that is not read holds up nobody else. It ends after an error, or once
+/// it is closed.
+///
+/// ```no_run
+/// # use kafka_client::{Kafka, Topic, Utf8};
+/// # use futures::StreamExt;
+/// # async fn example(kafka: Kafka, lines: Topic<Utf8, Utf8>) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut partitions = kafka.consumer("readers").partition_streams(&lines)?;
+/// while let Some(partition) = partitions.next().await {
+///     let mut records = partition?;
+///     tokio::spawn(async move {
+///         while let Some(record) = records.next().await {
+///             println!("{}: {}", records.partition(), record.value());
+///             record.ack();
+///         }
+///     });
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct PartitionStreams<K, V> {
+    streams: mpsc::Receiver<PartitionStream<K, V>>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<Result<ConsumerReport, Error>>>,
+}
+
+impl<K: Send + 'static, V: Send + 'static> PartitionStreams<K, V> {
+    pub(super) fn start(consumer: Consumer, streams: mpsc::Receiver<PartitionStream<K, V>>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(consumer.run_until(stopped));
+        Self { streams, stop: Some(stop), task: Some(task) }
+    }
+
+    /// Ends the streams: commits what is acknowledged, and leaves the group.
+    ///
+    /// # Errors
+    /// As [`Consumer::run_until`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future lets the end go on in the background.
+    pub async fn close(mut self) -> Result<ConsumerReport, Error> {
+        self.streams.close();
+        while self.streams.try_recv().is_ok() {}
+        drop(self.stop.take());
+        match self.task.take() {
+            Some(task) => joined(task.await),
+            None => Err(Error::new(ErrorKind::Closed, "the streams have ended already")),
+        }
+    }
+}
+
+impl<K, V> Stream for PartitionStreams<K, V> {
+    type Item = Result<PartitionStream<K, V>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(stream) = ready!(self.streams.poll_recv(context)) {
+            return Poll::Ready(Some(Ok(stream)));
+        }
         let Some(task) = &mut self.task else { return Poll::Ready(None) };
         let result = ready!(Pin::new(task).poll(context));
         self.task = None;
@@ -183,7 +305,13 @@ impl<K, V> Stream for RecordStream<K, V> {
     }
 }
 
-impl<K, V> Unpin for RecordStream<K, V> {}
+impl<K, V> Unpin for PartitionStreams<K, V> {}
+
+impl<K, V> fmt::Debug for PartitionStreams<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionStreams").finish_non_exhaustive()
+    }
+}
 
 impl<K, V> fmt::Debug for RecordStream<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,54 +330,101 @@ impl<K: Deserializer, V: Deserializer> Route for StreamRoute<K, V> {
         self.topic.name()
     }
 
-    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
+    fn run(self: Arc<Self>, lane: Lane) -> BoxFuture<'static, ()> {
+        Box::pin(async move { feed(&self.topic, &self.sender, lane).await })
+    }
+}
+
+/// The route behind partition streams: one stream a life of a partition.
+pub(super) struct PartitionStreamRoute<K: Deserializer, V: Deserializer> {
+    pub(super) topic: Topic<K, V>,
+    pub(super) sender: mpsc::Sender<PartitionStream<K::Output, V::Output>>,
+}
+
+impl<K: Deserializer, V: Deserializer> Route for PartitionStreamRoute<K, V> {
+    fn topic(&self) -> &str {
+        self.topic.name()
+    }
+
+    fn run(self: Arc<Self>, lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            while let Ok(Some(fetched)) = lane.fetch().await {
-                if self.records(&mut lane, fetched).await.is_err() {
-                    break;
-                }
+            let (sender, portions) = stream_channel();
+            let partition = TopicPartition::new(lane.state.topic.clone(), lane.state.partition);
+            let stream = PartitionStream { partition, portions, current: None };
+            let sent = tokio::select! {
+                sent = self.sender.send(stream) => sent.is_ok(),
+                () = lane.state.until_stopping() => false,
+            };
+            if sent {
+                feed(&self.topic, &sender, lane).await;
             }
-            lane.drain().await;
-            // Only what somebody holds is waited for. An error has stopped the lane, or is about to.
-            lane.state.until_stopping().await;
-            lane.state.settled().await;
         })
     }
 }
 
-impl<K: Deserializer, V: Deserializer> StreamRoute<K, V> {
-    async fn records(&self, lane: &mut Lane, fetched: Fetched) -> Result<(), Ended> {
-        let mut records = Vec::with_capacity(fetched.len());
-        for message in fetched.into_messages() {
-            coop::consume_budget().await;
-            match decoded(&self.topic, &lane.state, message).await {
-                Some(Ok(record)) => records.push(record),
-                Some(Err(failed)) => {
-                    // In order: what was read before it is handed out before it.
-                    let (taken, all_taken) = oneshot::channel();
-                    self.hand_over(&lane.state, std::mem::take(&mut records), Some(taken)).await?;
-                    tokio::select! {
-                        _ = all_taken => (),
-                        () = lane.state.until_stopping() => return Err(Ended),
-                    }
-                    lane.undecodable(failed).await?;
-                }
-                None => return Err(Ended),
-            }
+/// Decodes what a lane fetches, and hands it over by the portion.
+async fn feed<K: Deserializer, V: Deserializer>(
+    topic: &Topic<K, V>,
+    sender: &Sender<K::Output, V::Output>,
+    mut lane: Lane,
+) {
+    while let Ok(Some(fetched)) = lane.fetch().await {
+        if records(topic, sender, &mut lane, fetched).await.is_err() {
+            break;
         }
-        self.hand_over(&lane.state, records, None).await
     }
+    lane.drain().await;
+    // Only what somebody holds is waited for. An error has stopped the lane, or is about to.
+    lane.state.until_stopping().await;
+    lane.state.settled().await;
+}
 
-    async fn hand_over(
-        &self,
-        lane: &Arc<LaneState>,
-        records: Vec<Received<K::Output, V::Output>>,
-        taken: Option<oneshot::Sender<()>>,
-    ) -> Result<(), Ended> {
-        let portion = Portion { lane: lane.clone(), records: records.into_iter(), _taken: taken };
-        tokio::select! {
-            sent = self.sender.send(portion) => sent.map_err(|_| Ended),
-            () = lane.until_stopping() => Err(Ended),
+async fn records<K: Deserializer, V: Deserializer>(
+    topic: &Topic<K, V>,
+    sender: &Sender<K::Output, V::Output>,
+    lane: &mut Lane,
+    fetched: Fetched,
+) -> Result<(), Ended> {
+    let mut records = Vec::with_capacity(fetched.len());
+    for message in fetched.into_messages() {
+        coop::consume_budget().await;
+        if lane.state.take(message.view().offset()) != Begun::New {
+            continue;
         }
+        lane.settings.interceptors.received(&lane.state.topic, &message);
+        match decoded(topic, &lane.state, message).await {
+            Some(Ok(record)) => records.push(record),
+            Some(Err(failed)) => {
+                // In order: what was read before it is handed out before it.
+                let (taken, all_taken) = oneshot::channel();
+                hand_over(sender, lane, std::mem::take(&mut records), Some(taken)).await?;
+                tokio::select! {
+                    _ = all_taken => (),
+                    () = lane.state.until_stopping() => return Err(Ended),
+                }
+                if !lane.may_start(1).await {
+                    return Err(Ended);
+                }
+                lane.undecodable(failed).await?;
+            }
+            None => return Err(Ended),
+        }
+    }
+    hand_over(sender, lane, records, None).await
+}
+
+async fn hand_over<K, V>(
+    sender: &Sender<K, V>,
+    lane: &mut Lane,
+    records: Vec<Received<K, V>>,
+    taken: Option<oneshot::Sender<()>>,
+) -> Result<(), Ended> {
+    if !records.is_empty() && !lane.may_start(records.len()).await {
+        return Err(Ended);
+    }
+    let portion = Portion { lane: lane.state.clone(), records: records.into_iter(), _taken: taken };
+    tokio::select! {
+        sent = sender.send(portion) => sent.map_err(|_| Ended),
+        () = lane.state.until_stopping() => Err(Ended),
     }
 }

@@ -10,7 +10,12 @@ use rdkafka::ClientConfig;
 use rdkafka_sys::bindings as sys;
 
 use super::code::{ERROR_TEXT_BYTES, text_of};
-use super::{Code, NativeError, Partitions, Queue};
+use super::{Code, Entry, NativeError, Partitions, Queue};
+
+/// The time that means: the oldest record.
+pub(crate) const EARLIEST: i64 = -2;
+/// The time that means: behind the newest record.
+pub(crate) const LATEST: i64 = -1;
 
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +185,39 @@ impl Client {
         NativeError::check(unsafe {
             sys::rd_kafka_commit_queue(self.raw(), offsets.raw(), results.raw(), None, ptr::null_mut())
         })
+    }
+
+    /// The offsets that the group has committed, with their metadata, asked of the cluster. Blocks for up to `wait`.
+    pub(crate) fn committed(&self, partitions: &Partitions, wait: Duration) -> Result<Vec<Entry>, NativeError> {
+        // SAFETY: both are alive; librdkafka writes offsets and metadata into the list, which frees them.
+        NativeError::check(unsafe { sys::rd_kafka_committed(self.raw(), partitions.raw(), millis(wait)) })?;
+        Ok(partitions.entries())
+    }
+
+    /// The offsets of the first records that are not older than the times in the list (milliseconds since the epoch, or
+    /// [`EARLIEST`], [`LATEST`]), asked of the cluster. Blocks for up to `wait`.
+    pub(crate) fn offsets_for_times(&self, times: &Partitions, wait: Duration) -> Result<Vec<Entry>, NativeError> {
+        // SAFETY: both are alive; librdkafka replaces the times in the list by offsets.
+        NativeError::check(unsafe { sys::rd_kafka_offsets_for_times(self.raw(), times.raw(), millis(wait)) })?;
+        Ok(times.entries())
+    }
+
+    /// Goes on fetching at the offsets in the list, and drops what was fetched. Blocks for up to `wait`.
+    pub(crate) fn seek(&self, positions: &Partitions, wait: Duration) -> Result<Vec<Entry>, NativeError> {
+        // SAFETY: both are alive; the error object, if any, is ours; errors of partitions are written into the list.
+        unsafe { NativeError::take(sys::rd_kafka_seek_partitions(self.raw(), positions.raw(), millis(wait))) }?;
+        Ok(positions.entries())
+    }
+
+    /// The newest offset of a partition that fetching has told, without asking the cluster.
+    pub(crate) fn known_end(&self, topic: &str, partition: i32) -> Option<i64> {
+        let topic = c_string(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: the instance and the C string are alive, and the results are locals.
+        let raw = unsafe {
+            sys::rd_kafka_get_watermark_offsets(self.raw(), topic.as_ptr(), partition, &mut low, &mut high)
+        };
+        NativeError::check(raw).ok().and_then(|()| (high >= 0).then_some(high))
     }
 
     /// Starts leaving the group; rebalance events then arrive on `queue` until [`closed`](Self::closed).

@@ -106,13 +106,49 @@ impl Fetched {
         }
     }
 
+    /// How many bytes keys and payloads take.
+    pub(crate) fn bytes(&self) -> usize {
+        (0..self.len()).filter_map(|at| self.get(at)).map(MessageRef::size).sum()
+    }
+
+    /// Takes out the records from `at` on.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        let pointers = self.pointers.split_off(at.min(self.pointers.len()));
+        Self { pointers, parsing: Mutex::new(()), client: self.client.clone() }
+    }
+
+    /// Adds the records of another portion of the same queue.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.pointers.append(&mut other.pointers);
+    }
+
     /// Each record for itself.
-    pub(crate) fn into_messages(mut self) -> impl ExactSizeIterator<Item = Message> + Send {
-        let client = self.client.clone();
+    pub(crate) fn into_messages(mut self) -> Messages {
         let pointers: Vec<Owned> = self.pointers.drain(..).map(Owned).collect();
-        pointers.into_iter().map(move |owned| owned.message(&client))
+        Messages { pointers: pointers.into_iter(), client: self.client.clone() }
     }
 }
+
+/// Records that were fetched together, one after the other.
+pub(crate) struct Messages {
+    pointers: std::vec::IntoIter<Owned>,
+    client: Arc<Client>,
+}
+
+impl Iterator for Messages {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let owned = self.pointers.next()?;
+        Some(owned.message(&self.client))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.pointers.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Messages {}
 
 impl Drop for Fetched {
     fn drop(&mut self) {

@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) partition: i32,
     /// The offset, where there is one: not for "unset" or "stored".
     pub(crate) offset: Option<i64>,
+    /// What was committed with the offset; any bytes.
+    pub(crate) metadata: Option<Vec<u8>>,
     pub(crate) code: Option<Code>,
     pub(crate) error: Option<&'static str>,
 }
@@ -73,6 +75,12 @@ impl Partitions {
         Ok(())
     }
 
+    /// What librdkafka has written into the list.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        // SAFETY: the list is alive.
+        unsafe { entries(self.raw()) }
+    }
+
     pub(super) fn raw(&self) -> *mut sys::rd_kafka_topic_partition_list_t {
         self.ptr.as_ptr()
     }
@@ -104,6 +112,8 @@ pub(super) unsafe fn entries(list: *mut sys::rd_kafka_topic_partition_list_t) ->
                 topic: CStr::from_ptr(line.topic).to_string_lossy().into_owned(),
                 partition: line.partition,
                 offset: (line.offset >= 0).then_some(line.offset),
+                metadata: (!line.metadata.is_null())
+                    .then(|| slice::from_raw_parts(line.metadata.cast::<u8>(), line.metadata_size).to_vec()),
                 code: NativeError::check(line.err).err().map(|error| error.code),
                 error: NativeError::check(line.err).err().map(|error| error.name),
             })

@@ -1,0 +1,247 @@
+//! What happens between an assignment and the first record: the committed offsets with what rides on them, the
+//! listener, and the places where it wants to start.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::control::Key;
+use super::listener::{Assigned, DynListener, StartAt};
+use super::offset_map::{self, OffsetMap};
+use super::tracker::Tracker;
+use crate::error::{Error, ErrorKind};
+use crate::native::client::{EARLIEST, LATEST};
+use crate::native::{Client, Code, Entry, NativeError, Partitions};
+use crate::partition::TopicPartition;
+use crate::producer::panic_text;
+
+/// How long one request may take before it is tried again.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How long to wait between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A partition that was just assigned is not ready to seek for a moment.
+const SEEK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Where the lane of a partition begins.
+pub(super) struct Beginning {
+    pub(super) key: Key,
+    pub(super) tracker: Tracker,
+}
+
+/// Prepares partitions that were assigned.
+///
+/// # Errors
+/// When waiting cannot help: the listener failed, permission is missing. Dropped when the partitions move away first.
+pub(super) async fn arrive(
+    client: Arc<Client>,
+    keys: Vec<Key>,
+    needs_committed: bool,
+    listener: Option<Arc<dyn DynListener>>,
+) -> Result<Vec<Beginning>, Error> {
+    let mut committed = match needs_committed || listener.is_some() {
+        true => committed(&client, &keys).await?,
+        false => BTreeMap::new(),
+    };
+    let starts = match listener {
+        Some(listener) => listened(&*listener, &keys, &committed).await?,
+        None => BTreeMap::new(),
+    };
+    for (key, start) in &starts {
+        seek(&client, key, *start).await?;
+        committed.remove(key);
+    }
+    let beginning = |key: Key| {
+        let tracker = match committed.remove(&key) {
+            Some((offset, map)) => Tracker::resume(offset, map),
+            None => Tracker::new(),
+        };
+        Beginning { key, tracker }
+    };
+    Ok(keys.into_iter().map(beginning).collect())
+}
+
+/// Asks the cluster for the group's offsets, until it answers.
+async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, (i64, OffsetMap)>, Error> {
+    let entries = repeatedly("fetch offsets", || {
+        let list = list(keys.iter().map(|key| (key, None)))?;
+        Ok(blocking(client, move |client| client.committed(&list, REQUEST)))
+    })
+    .await?;
+    Ok(entries.into_iter().filter_map(resumable).collect())
+}
+
+fn resumable(entry: Entry) -> Option<(Key, (i64, OffsetMap))> {
+    let offset = entry.offset?;
+    let text = entry.metadata.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let map = match offset_map::decode(&text, offset) {
+        Ok(Some(map)) => map,
+        Ok(None) => {
+            if !text.is_empty() {
+                tracing::debug!(topic = entry.topic, partition = entry.partition, "commit metadata of another client");
+            }
+            OffsetMap::default()
+        }
+        Err(error) => {
+            // What it said is finished is handled again; nothing is lost.
+            tracing::warn!(topic = entry.topic, partition = entry.partition, %error, "commit metadata cannot be read");
+            OffsetMap::default()
+        }
+    };
+    Some(((Arc::from(entry.topic), entry.partition), (offset, map)))
+}
+
+async fn listened(
+    listener: &dyn DynListener,
+    keys: &[Key],
+    committed: &BTreeMap<Key, (i64, OffsetMap)>,
+) -> Result<BTreeMap<Key, StartAt>, Error> {
+    let partition = |key: &Key| TopicPartition::new(key.0.clone(), key.1);
+    let offsets = committed.iter().map(|(key, (offset, _))| (partition(key), *offset)).collect();
+    let mut assigned = Assigned::new(keys.iter().map(partition).collect(), offsets);
+    told("assigned", listener.assigned(&mut assigned)).await?;
+    let starts = assigned.into_starts().into_iter();
+    Ok(starts.map(|(partition, start)| ((partition.topic_arc().clone(), partition.partition()), start)).collect())
+}
+
+/// Calls a listener; a panic becomes an error.
+///
+/// # Errors
+/// The listener's.
+pub(super) async fn told(
+    what: &'static str,
+    call: impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+) -> Result<(), Error> {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::new(ErrorKind::Handler, format!("the rebalance listener failed ({what})"))
+            .with_operation("rebalance")
+            .with_source(error)),
+        Err(panic) => {
+            let text = format!("the rebalance listener panicked ({what}): {}", panic_text(&*panic));
+            Err(Error::new(ErrorKind::Panicked, text).with_operation("rebalance"))
+        }
+    }
+}
+
+/// Moves a partition to a place, once it is ready for that.
+pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<(), Error> {
+    let offset = place(client, key, to).await?;
+    loop {
+        let list = list([(key, Some(offset))].into_iter()).map_err(Error::native)?;
+        let moved = blocking(client, move |client| client.seek(&list, REQUEST)).await;
+        let code = match &moved {
+            Ok(entries) => entries.first().and_then(|entry| entry.code),
+            Err(error) => Some(error.code),
+        };
+        match code {
+            None => return Ok(()),
+            Some(Code::State | Code::PreviousInProgress | Code::OperationTimedOut) => {
+                tokio::time::sleep(SEEK_PAUSE).await;
+            }
+            Some(code) => {
+                let error = moved.err().unwrap_or_else(|| NativeError::named(Some(code), "seek"));
+                return Err(named(error, "seek", key));
+            }
+        }
+    }
+}
+
+async fn place(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<i64, Error> {
+    let time = match to {
+        StartAt::Offset(offset) if offset < 0 => {
+            return Err(named(NativeError::named(Some(Code::InvalidArgument), "negative offset"), "seek", key));
+        }
+        StartAt::Offset(offset) => return Ok(offset),
+        StartAt::Beginning => EARLIEST,
+        StartAt::End => LATEST,
+        StartAt::Time(time) => millis(time),
+    };
+    match offset_for(client, key, time).await? {
+        Some(offset) => Ok(offset),
+        // No record is as young as that.
+        None => offset_for(client, key, LATEST).await.map(Option::unwrap_or_default),
+    }
+}
+
+async fn offset_for(client: &Arc<Client>, key: &Key, time: i64) -> Result<Option<i64>, Error> {
+    let entries = ends(client, &[(key.clone(), time)]).await?;
+    Ok(entries.first().and_then(|entry| entry.offset))
+}
+
+/// The offsets of times, asked until the cluster answers.
+pub(super) async fn ends(client: &Arc<Client>, times: &[(Key, i64)]) -> Result<Vec<Entry>, Error> {
+    repeatedly("list offsets", || {
+        let list = list(times.iter().map(|(key, time)| (key, Some(*time))))?;
+        Ok(blocking(client, move |client| client.offsets_for_times(&list, REQUEST)))
+    })
+    .await
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Asks again while that may help. An answer with an error in one partition is no answer.
+async fn repeatedly(
+    operation: &'static str,
+    mut ask: impl FnMut() -> Result<BoxFuture<'static, Result<Vec<Entry>, NativeError>>, NativeError>,
+) -> Result<Vec<Entry>, Error> {
+    loop {
+        let error = match ask().map_err(Error::native)?.await {
+            Ok(entries) => match entries.iter().find(|entry| entry.code.is_some()) {
+                None => return Ok(entries),
+                Some(entry) => Error::native(NativeError::named(entry.code, entry.error.unwrap_or("unknown")))
+                    .with_topic(&entry.topic)
+                    .with_partition(Some(entry.partition)),
+            },
+            Err(error) => Error::native(error),
+        };
+        let error = error.with_operation(operation);
+        match error.kind() {
+            ErrorKind::Denied | ErrorKind::Config | ErrorKind::Closed => return Err(error),
+            _ => tracing::debug!(%error, "asked again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn list<'k>(lines: impl Iterator<Item = (&'k Key, Option<i64>)>) -> Result<Partitions, NativeError> {
+    let mut list = Partitions::new();
+    for (key, offset) in lines {
+        list.add(&key.0, key.1, offset, None)?;
+    }
+    Ok(list)
+}
+
+/// Calls librdkafka where it may block.
+fn blocking(
+    client: &Arc<Client>,
+    call: impl FnOnce(&Client) -> Result<Vec<Entry>, NativeError> + Send + 'static,
+) -> BoxFuture<'static, Result<Vec<Entry>, NativeError>> {
+    let client = client.clone();
+    let task = tokio::task::spawn_blocking(move || call(&client));
+    let ended = || NativeError::named(Some(Code::OperationTimedOut), "_TIMED_OUT").with_text("the runtime ends");
+    task.map(move |result| result.unwrap_or_else(|_| Err(ended()))).boxed()
+}
+
+fn named(error: NativeError, operation: &'static str, key: &Key) -> Error {
+    Error::native(error).with_operation(operation).with_topic(&*key.0).with_partition(Some(key.1))
+}
+
+/// Where the group stands on partitions: its committed offset, or that of the oldest record.
+pub(super) async fn starts(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, i64>, Error> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let times: Vec<_> = keys.iter().map(|key| (key.clone(), EARLIEST)).collect();
+    let oldest = ends(client, &times).await?.into_iter();
+    let mut starts: BTreeMap<Key, i64> =
+        oldest.filter_map(|entry| Some(((Arc::from(entry.topic), entry.partition), entry.offset?))).collect();
+    starts.extend(committed(client, keys).await?.into_iter().map(|(key, (offset, _))| (key, offset)));
+    Ok(starts)
+}

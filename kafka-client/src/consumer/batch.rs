@@ -1,0 +1,221 @@
+//! Routes whose handler takes many records of a partition at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use kafka_serde::Deserializer;
+use tokio::task::coop;
+use tokio::time::{Instant, timeout_at};
+
+use super::concurrency::Batching;
+use super::handler::{Completion, Handler};
+use super::lane::{Ended, Lane, Offsets, guarded_later};
+use super::received::{RawBatch, Received};
+use super::router::{Route, decoded, guarded};
+use super::tracker::Begun;
+use crate::native::message::Fetched;
+use crate::topic::Topic;
+
+/// One handler call for decoded records of a partition.
+pub(super) struct BatchRoute<K, V, H> {
+    pub(super) topic: Topic<K, V>,
+    /// `None`: what was fetched together.
+    pub(super) batching: Option<Batching>,
+    pub(super) handler: H,
+}
+
+impl<K, V, H> Route for BatchRoute<K, V, H>
+where
+    K: Deserializer,
+    V: Deserializer,
+    H: Handler<Vec<Received<K::Output, V::Output>>>,
+{
+    fn topic(&self) -> &str {
+        self.topic.name()
+    }
+
+    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut open = Open::new();
+            while self.turn(&mut lane, &mut open).await.is_ok_and(|goes_on| goes_on) {}
+            // What was begun may finish; what was only fetched is read again.
+            lane.state.held.remove(open.records.len(), open.bytes);
+            lane.drain().await;
+        })
+    }
+}
+
+/// The batch that is being put together.
+struct Open<R> {
+    records: Vec<R>,
+    bytes: usize,
+    /// When it is handed over though it is not full.
+    due: Option<Instant>,
+}
+
+impl<R> Open<R> {
+    fn new() -> Self {
+        Self { records: Vec::new(), bytes: 0, due: None }
+    }
+}
+
+impl<K, V, H> BatchRoute<K, V, H>
+where
+    K: Deserializer,
+    V: Deserializer,
+    H: Handler<Vec<Received<K::Output, V::Output>>>,
+{
+    /// Takes a portion, or hands over what is due. `false` when the lane is to end.
+    async fn turn(&self, lane: &mut Lane, open: &mut Open<Received<K::Output, V::Output>>) -> Result<bool, Ended> {
+        let fetched = match open.due {
+            None => lane.fetch().await?,
+            // At least once a portion is not lost by not waiting for it; at most once it must not be cut short.
+            Some(due) => match timeout_at(due, lane.fetch()).await {
+                Ok(fetched) => fetched?,
+                Err(_) => {
+                    self.hand_over(lane, open).await?;
+                    return Ok(true);
+                }
+            },
+        };
+        let Some(fetched) = fetched else { return Ok(false) };
+        self.records(lane, open, fetched).await?;
+        if open.due.is_none() || open.due.is_some_and(|due| due <= Instant::now()) {
+            self.hand_over(lane, open).await?;
+        }
+        Ok(true)
+    }
+
+    async fn records(
+        &self,
+        lane: &mut Lane,
+        open: &mut Open<Received<K::Output, V::Output>>,
+        fetched: Fetched,
+    ) -> Result<(), Ended> {
+        lane.state.held.add(fetched.len(), fetched.bytes());
+        for message in fetched.into_messages() {
+            coop::consume_budget().await;
+            let bytes = message.view().size();
+            if lane.state.take(message.view().offset()) != Begun::New {
+                lane.state.held.remove(1, bytes);
+                continue;
+            }
+            lane.settings.interceptors.received(&lane.state.topic, &message);
+            match decoded(&self.topic, &lane.state, message).await {
+                Some(Ok(record)) => {
+                    if open.records.is_empty() {
+                        open.due = self.linger().map(|linger| Instant::now() + linger);
+                    }
+                    open.records.push(record);
+                    open.bytes += bytes;
+                    if open.records.len() >= self.most(lane) {
+                        self.hand_over(lane, open).await?;
+                    }
+                }
+                Some(Err(failed)) => {
+                    // In order: what was read before it is handled before it.
+                    self.hand_over(lane, open).await?;
+                    if lane.state.is_stopping() || !lane.may_start(1).await {
+                        return Err(Ended);
+                    }
+                    lane.state.held.remove(1, bytes);
+                    lane.undecodable(failed).await?;
+                }
+                None => return Err(Ended),
+            }
+        }
+        Ok(())
+    }
+
+    fn linger(&self) -> Option<Duration> {
+        self.batching.map(|batching| batching.linger).filter(|linger| !linger.is_zero())
+    }
+
+    fn most(&self, lane: &Lane) -> usize {
+        self.batching.map_or(usize::MAX, |batching| batching.records).min(lane.settings.max_exposed)
+    }
+
+    /// Hands over the open batch.
+    async fn hand_over(
+        &self,
+        lane: &mut Lane,
+        open: &mut Open<Received<K::Output, V::Output>>,
+    ) -> Result<(), Ended> {
+        let (batch, bytes) = (std::mem::take(&mut open.records), std::mem::take(&mut open.bytes));
+        open.due = None;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if lane.state.is_stopping() || !lane.may_start(batch.len()).await {
+            lane.state.held.remove(batch.len(), bytes);
+            return Err(Ended);
+        }
+        let (count, first) = (batch.len(), batch.first().map_or(-1, Received::offset));
+        let offsets: Vec<i64> = batch.iter().map(Received::offset).collect();
+        offsets.iter().for_each(|offset| lane.state.start(*offset));
+        lane.state.running.begin(0, first, None, &lane.settings.clock);
+        let result = lane.meanwhile(guarded(&self.handler, batch)).await;
+        lane.state.running.end(0);
+        lane.state.held.remove(count, bytes);
+        lane.handled(Offsets::Many(offsets), result)?;
+        lane.reap().await
+    }
+}
+
+/// One handler call for the undecoded records of a fetch.
+pub(super) struct RawRoute<H> {
+    pub(super) topic: Arc<str>,
+    pub(super) handler: H,
+}
+
+impl<H: Handler<RawBatch>> Route for RawRoute<H> {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn tells_records_apart(&self) -> bool {
+        false
+    }
+
+    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let Ok(Some(fetched)) = lane.fetch().await {
+                if self.batch(&mut lane, fetched).await.is_err() {
+                    break;
+                }
+            }
+        })
+    }
+}
+
+impl<H: Handler<RawBatch>> RawRoute<H> {
+    async fn batch(&self, lane: &mut Lane, fetched: Fetched) -> Result<(), Ended> {
+        let count = fetched.len();
+        let offset_at = |at| fetched.get(at).map(|message| message.offset());
+        let (Some(first), Some(last)) = (offset_at(0), offset_at(count - 1)) else { return Ok(()) };
+        let bytes = fetched.bytes();
+        if !lane.may_start(count).await {
+            return Err(Ended);
+        }
+        lane.state.held.add(count, bytes);
+        lane.state.start_all(last, count as u64);
+        lane.state.running.begin(0, first, None, &lane.settings.clock);
+        let result = guarded(&self.handler, RawBatch::new(lane.state.topic.clone(), fetched)).await;
+        let done = match result.map(Completion::into_later) {
+            Ok(None) => Ok(()),
+            // A batch that finishes later holds the lane: raw batches keep no account of single records.
+            Ok(Some(later)) => guarded_later(later).await,
+            Err(error) => Err(error),
+        };
+        lane.state.running.end(0);
+        lane.state.held.remove(count, bytes);
+        match done {
+            Ok(()) => {
+                lane.state.finish_all(last, count as u64);
+                Ok(())
+            }
+            Err(error) => Err(lane.handler_failed(error, Some(first))),
+        }
+    }
+}

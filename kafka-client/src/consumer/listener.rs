@@ -1,0 +1,146 @@
+//! Rebalance listeners: code that runs when partitions come and go.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::time::SystemTime;
+
+use futures::future::BoxFuture;
+
+use crate::partition::TopicPartition;
+
+/// An error of a listener, of any type.
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Is told when partitions come to this member and when they leave it.
+///
+/// ```text
+///   assigned ──▶ records are handled ──▶ (intake stops, handlers finish, offsets are committed) ──▶ revoked
+///                                   └──▶ (the member was taken for dead, or a deadline passed)  ──▶ lost
+/// ```
+///
+/// All three are async and may take their time, within bounds: `assigned` holds up the new partitions only;
+/// `revoked` shares one deadline with the drain and the commit (`drain_timeout`), because the group waits for it, and
+/// meanwhile no other partition of this member is fetched. At the deadline the partitions are lost.
+///
+/// ```
+/// use kafka_client::{Assigned, RebalanceListener, TopicPartition};
+///
+/// struct Cache;
+///
+/// impl RebalanceListener for Cache {
+///     async fn assigned(&self, assigned: &mut Assigned) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         for partition in assigned.partitions() {
+///             println!("warming up for {partition}");
+///         }
+///         Ok(())
+///     }
+///
+///     async fn revoked(&self, partitions: &[TopicPartition]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         println!("{} partitions are finished here", partitions.len());
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait RebalanceListener: Send + Sync + 'static {
+    /// Partitions were assigned; none of their records is handled before this returns. May set where to start, from a
+    /// store of its own for instance.
+    ///
+    /// # Errors
+    /// End the consumer.
+    fn assigned(&self, assigned: &mut Assigned) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = assigned;
+        async { Ok(()) }
+    }
+
+    /// Partitions go to other members, or the consumer ends: their handlers have finished, and their offsets are
+    /// committed.
+    ///
+    /// # Errors
+    /// End the consumer.
+    fn revoked(&self, partitions: &[TopicPartition]) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = partitions;
+        async { Ok(()) }
+    }
+
+    /// Partitions belong to other members already: nothing more can be committed, and what was not is handled again
+    /// there. Work that is not undone by itself (open transactions, local state) should be dropped here.
+    ///
+    /// # Errors
+    /// End the consumer.
+    fn lost(&self, partitions: &[TopicPartition]) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = partitions;
+        async { Ok(()) }
+    }
+}
+
+/// Partitions that have just been assigned, and where to start on them.
+#[derive(Debug)]
+pub struct Assigned {
+    partitions: Vec<TopicPartition>,
+    committed: BTreeMap<TopicPartition, i64>,
+    starts: BTreeMap<TopicPartition, StartAt>,
+}
+
+/// Where to start, or to seek to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartAt {
+    /// The record with this offset, or the next one there is.
+    Offset(i64),
+    /// The oldest record.
+    Beginning,
+    /// Behind the newest record.
+    End,
+    /// The first record that is not older than this; behind the newest where there is none.
+    Time(SystemTime),
+}
+
+impl Assigned {
+    pub(super) fn new(partitions: Vec<TopicPartition>, committed: BTreeMap<TopicPartition, i64>) -> Self {
+        Self { partitions, committed, starts: BTreeMap::new() }
+    }
+
+    /// The partitions.
+    pub fn partitions(&self) -> &[TopicPartition] {
+        &self.partitions
+    }
+
+    /// The offset that the group has committed, where it has.
+    pub fn committed(&self, partition: &TopicPartition) -> Option<i64> {
+        self.committed.get(partition).copied()
+    }
+
+    /// Sets where to start on a partition, overriding the committed offset and `start_from`. Ignored for a partition
+    /// that is not among those assigned.
+    pub fn start_at(&mut self, partition: &TopicPartition, start: StartAt) {
+        if self.partitions.contains(partition) {
+            self.starts.insert(partition.clone(), start);
+        }
+    }
+
+    pub(super) fn into_starts(self) -> BTreeMap<TopicPartition, StartAt> {
+        self.starts
+    }
+}
+
+/// The listener as the control task sees it.
+pub(super) trait DynListener: Send + Sync {
+    fn assigned<'a>(&'a self, assigned: &'a mut Assigned) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn revoked<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn lost<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<(), BoxError>>;
+}
+
+impl<L: RebalanceListener> DynListener for L {
+    fn assigned<'a>(&'a self, assigned: &'a mut Assigned) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(RebalanceListener::assigned(self, assigned))
+    }
+
+    fn revoked<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(RebalanceListener::revoked(self, partitions))
+    }
+
+    fn lost<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(RebalanceListener::lost(self, partitions))
+    }
+}

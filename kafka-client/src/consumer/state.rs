@@ -1,0 +1,437 @@
+//! What a lane and the control task share about one life of a partition.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::exposure::Exposure;
+use super::running::Running;
+use super::tracker::{Begun, Tracker};
+use crate::native::Signal;
+
+/// A partition's present life with this member. A later life has its own; whatever an earlier one still does counts for
+/// nothing. (The broker does not check who owns a partition: a late commit would move its offset back.)
+pub(super) struct LaneState {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) running: Running,
+    exposure: Arc<Exposure>,
+    /// Told when a commit should not wait for its timer.
+    commit_soon: Arc<Notify>,
+    /// After how many finished records that is.
+    commit_every: u64,
+    stopping: AtomicBool,
+    stopped: Notify,
+    paused: AtomicBool,
+    /// Told when the lane should look around: to stop, to pause or go on, to cancel a handler.
+    bell: Notify,
+    /// What wakes the lane while it waits for records.
+    signal: Mutex<Option<Arc<Signal>>>,
+    account: Mutex<Account>,
+    /// Handlers to cancel, by offset.
+    cancelled: Mutex<Vec<i64>>,
+    /// Records and bytes that were taken from the queue and are not finished.
+    pub(super) held: Held,
+    /// Records of a stream that somebody holds.
+    open: AtomicUsize,
+    settled: Notify,
+}
+
+/// What all lives of a consumer have in common.
+pub(super) struct Shared {
+    pub(super) exposure: Arc<Exposure>,
+    pub(super) commit_soon: Arc<Notify>,
+    pub(super) commit_every: u64,
+    pub(super) at_most_once: bool,
+}
+
+/// Gauges.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// What was begun and finished.
+struct Account {
+    tracker: Tracker,
+    /// The first offset that was taken.
+    first: Option<i64>,
+    /// What follows the last record that was taken.
+    next: Option<i64>,
+    /// Records that count as exposed, or did: handed out, or about to be.
+    exposed: u64,
+    begun: u64,
+    handled: u64,
+    failed: u64,
+    /// How many finished records a confirmed commit covers.
+    covered: u64,
+    /// How many were finished when a commit was asked for.
+    asked: u64,
+    /// At most once: a record counts as finished for the log when it is handed out.
+    at_most_once: bool,
+    /// Whether exposure is counted still: not after the life has ended.
+    counts: bool,
+}
+
+impl Account {
+    fn finished(&self) -> u64 {
+        self.handled + self.failed
+    }
+
+    fn totals(&self) -> Totals {
+        let unfinished = self.begun.saturating_sub(self.finished());
+        Totals { handled: self.handled, failed: self.failed, unfinished }
+    }
+}
+
+/// What a commit would say about a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CommitPoint {
+    pub(super) offset: i64,
+    /// What is finished beyond the offset.
+    pub(super) map: Option<String>,
+    /// How many records are finished with it.
+    pub(super) finished: u64,
+}
+
+/// Records at the end of a life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) handled: u64,
+    /// Undecodable ones that their handler has handled.
+    pub(super) failed: u64,
+    /// Handed out and not finished.
+    pub(super) unfinished: u64,
+}
+
+impl LaneState {
+    pub(super) fn new(
+        topic: Arc<str>,
+        partition: i32,
+        tracker: Tracker,
+        width: usize,
+        shared: &Shared,
+    ) -> Self {
+        let account = Account {
+            tracker,
+            first: None,
+            next: None,
+            exposed: 0,
+            begun: 0,
+            handled: 0,
+            failed: 0,
+            covered: 0,
+            asked: 0,
+            at_most_once: shared.at_most_once,
+            counts: true,
+        };
+        Self {
+            topic,
+            partition,
+            running: Running::new(width),
+            exposure: shared.exposure.clone(),
+            commit_soon: shared.commit_soon.clone(),
+            commit_every: shared.commit_every,
+            stopping: AtomicBool::new(false),
+            stopped: Notify::new(),
+            paused: AtomicBool::new(false),
+            bell: Notify::new(),
+            signal: Mutex::default(),
+            account: Mutex::new(account),
+            cancelled: Mutex::default(),
+            held: Held::default(),
+            open: AtomicUsize::new(0),
+            settled: Notify::new(),
+        }
+    }
+
+    /// Tells the lane to take no more records.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ring();
+        self.stopped.notify_waiters();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Lets the lane begin no more records for now, or go on.
+    pub(super) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+        self.ring();
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Whether no record may be begun now.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.is_stopping() || self.is_paused()
+    }
+
+    /// Asks the lane to cancel the handler of a record.
+    pub(super) fn cancel(&self, offset: i64) {
+        self.cancelled.lock().push(offset);
+        self.ring();
+    }
+
+    pub(super) fn take_cancelled(&self) -> Vec<i64> {
+        mem::take(&mut self.cancelled.lock())
+    }
+
+    /// The lane looks around, now or when it would wait the next time.
+    fn ring(&self) {
+        self.bell.notify_one();
+        // A lane that begins to listen after this looks around after it has had the lock.
+        if let Some(signal) = &*self.signal.lock() {
+            signal.wake();
+        }
+    }
+
+    /// Waits until the lane is to look around. For the lane only.
+    pub(super) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
+    /// The lane waits for records with this.
+    pub(super) fn listen(&self, signal: Option<Arc<Signal>>) {
+        *self.signal.lock() = signal;
+    }
+
+    /// Waits until the lane is to stop.
+    pub(super) async fn until_stopping(&self) {
+        let stopped = self.stopped.notified();
+        tokio::pin!(stopped);
+        stopped.as_mut().enable();
+        if !self.is_stopping() {
+            stopped.await;
+        }
+    }
+
+    /// Records from this offset on will be handed out: without any finished, it is the offset to go on at.
+    pub(super) fn expect(&self, first: i64) {
+        self.account.lock().first.get_or_insert(first);
+    }
+
+    /// A record is taken from the partition.
+    pub(super) fn take(&self, offset: i64) -> Begun {
+        let mut account = self.account.lock();
+        account.first.get_or_insert(offset);
+        account.next = Some(offset + 1);
+        account.tracker.begin(offset)
+    }
+
+    /// Everything before `next` was taken: what is missing does not exist.
+    pub(super) fn taken_to(&self, next: i64) {
+        let mut account = self.account.lock();
+        if account.next.is_none_or(|now| now < next) {
+            account.next = Some(next);
+            account.tracker.position(next);
+        }
+    }
+
+    /// How many of the records that are ready may be taken, so that what is finished beyond the lowest unfinished one can
+    /// always be told in a commit.
+    pub(super) fn has_room_for(&self, records: usize) -> bool {
+        let account = self.account.lock();
+        account.at_most_once || account.tracker.leaves_room_for(records, account.next.unwrap_or(0) + records as i64)
+    }
+
+    /// Whether records may be handed out under the bound on exposure, which counts them then.
+    pub(super) fn may_start(&self, records: usize) -> bool {
+        let added = self.exposure.try_add(records);
+        if added {
+            self.account.lock().exposed += records as u64;
+        } else {
+            self.commit_soon.notify_one();
+        }
+        added
+    }
+
+    /// Records that might have been started were not.
+    pub(super) fn not_started(&self, records: usize) {
+        let mut account = self.account.lock();
+        account.exposed -= records as u64;
+        if account.counts {
+            self.exposure.remove(records);
+        }
+    }
+
+    /// Waits until so many records may be handed out.
+    pub(super) async fn has_exposure_room(&self, records: usize) {
+        self.exposure.room(records).await;
+    }
+
+    /// A record that was taken is handed to user code.
+    pub(super) fn start(&self, offset: i64) {
+        let mut account = self.account.lock();
+        account.begun += 1;
+        if account.at_most_once {
+            account.tracker.finish(offset);
+        }
+    }
+
+    pub(super) fn finish(&self, offset: i64) {
+        let mut account = self.account.lock();
+        account.handled += 1;
+        self.finished(account, offset);
+    }
+
+    /// Of a record that could not be decoded.
+    pub(super) fn finish_failed(&self, offset: i64) {
+        let mut account = self.account.lock();
+        account.failed += 1;
+        self.finished(account, offset);
+    }
+
+    #[inline]
+    fn finished(&self, mut account: MutexGuard<'_, Account>, offset: i64) {
+        if account.at_most_once {
+            return;
+        }
+        account.tracker.finish(offset);
+        if account.finished() - account.asked >= self.commit_every {
+            account.asked = account.finished();
+            drop(account);
+            self.commit_soon.notify_one();
+        }
+    }
+
+    /// Records that are told apart by nobody are handed out together: those up to `last`.
+    pub(super) fn start_all(&self, last: i64, count: u64) {
+        let mut account = self.account.lock();
+        account.first.get_or_insert(last);
+        account.next = Some(last + 1);
+        account.tracker.begin(last);
+        account.begun += count;
+        if account.at_most_once {
+            account.tracker.finish(last);
+        }
+    }
+
+    /// They are finished together.
+    pub(super) fn finish_all(&self, last: i64, count: u64) {
+        let mut account = self.account.lock();
+        account.handled += count;
+        self.finished(account, last);
+    }
+
+    /// A record will not be finished: nothing from it on can be committed in this life of the partition.
+    pub(super) fn give_up(&self, offset: i64) {
+        self.account.lock().tracker.give_up(offset);
+    }
+
+    /// What may be committed; `None` where nothing is finished.
+    pub(super) fn commit_point(&self) -> Option<CommitPoint> {
+        let account = self.account.lock();
+        let beyond = account.tracker.finished_beyond() > 0;
+        // What is finished beyond the very first record needs an offset to ride with.
+        let offset = account.tracker.watermark().or(account.first.filter(|_| beyond))?;
+        let map = beyond.then(|| {
+            let mut text = String::new();
+            account.tracker.encode_map(&mut text);
+            text
+        });
+        Some(CommitPoint { offset, map, finished: account.finished() })
+    }
+
+    /// At most once, more is committed than was handed out: the offset from which on nothing was.
+    pub(super) fn not_handed_out(&self) -> Option<CommitPoint> {
+        let account = self.account.lock();
+        let offset = account.tracker.watermark().or(account.first)?;
+        Some(CommitPoint { offset, map: None, finished: account.finished() })
+    }
+
+    /// A commit that covers so many finished records was confirmed.
+    pub(super) fn covered(&self, finished: u64) {
+        let mut account = self.account.lock();
+        let newly = finished.saturating_sub(account.covered);
+        account.covered += newly;
+        account.asked = account.asked.max(finished);
+        if account.counts {
+            self.exposure.remove(newly as usize);
+        }
+    }
+
+    /// How many records a kill would repeat.
+    pub(super) fn exposed(&self) -> u64 {
+        let account = self.account.lock();
+        account.exposed - account.covered
+    }
+
+    /// The life has ended: its records count no longer as exposed. They are another member's, or begin anew.
+    pub(super) fn end(&self) -> Totals {
+        let mut account = self.account.lock();
+        if mem::take(&mut account.counts) {
+            self.exposure.remove((account.exposed - account.covered) as usize);
+        }
+        account.totals()
+    }
+
+    /// What was done so far.
+    pub(super) fn totals(&self) -> Totals {
+        self.account.lock().totals()
+    }
+
+    /// The offset of the record that is taken next.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.account.lock().next
+    }
+
+    /// Waits until nobody holds a record of a stream any more. The lane is stopping, so no more are handed out.
+    pub(super) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if self.open.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// A record of a stream is about to be handed out. `false` once the lane is stopping: then it must not be.
+    pub(super) fn open_one(&self) -> bool {
+        // In this order, as `settled` looks in the other: either it sees the record, or this sees that it is too late.
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let goes_on = !self.is_stopping();
+        if !goes_on {
+            self.close_one();
+        }
+        goes_on
+    }
+
+    /// A record of a stream is acknowledged, or was dropped.
+    pub(super) fn close_one(&self) {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.settled.notify_waiters();
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn add(&self, records: usize, bytes: usize) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, records: usize, bytes: usize) {
+        self.records.fetch_sub(records, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn records(&self) -> usize {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
