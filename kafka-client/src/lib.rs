@@ -29,9 +29,9 @@ mod native;
 pub use admin::{Admin, Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
 pub use consumer::{
     Acknowledgeable, Assigned, Assignor, Batching, Completion, Concurrency, Consumer, ConsumerBuilder, ConsumerHandle,
-    ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck,
-    PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener, Received, RecordStream,
-    StartAt, StartFrom, StuckHandler,
+    ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health, Incoming, Lag,
+    OnStuck, PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener, Received,
+    RecordStream, StartAt, StartFrom, StuckHandler,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};

@@ -71,6 +71,8 @@ pub(crate) fn check_consumer(settings: &Settings) -> Result<(), Error> {
     refuse_flag(settings, "enable.auto.commit", true, commits)?;
     refuse_flag(settings, "auto.commit.enable", true, commits)?;
     refuse_flag(settings, "enable.auto.offset.store", true, commits)?;
+    // Worse: librdkafka counts the end as a record that was consumed, and goes on one further when it resumes a partition
+    // after a rebalance. (The batch call sets the position to the offset of the end plus one.)
     refuse_flag(settings, "enable.partition.eof", true, "`guarantee`: the end of a partition is no record to finish")?;
     if let Some(line) = settings.line("offset.store.method").filter(|line| !line.value.eq_ignore_ascii_case("broker")) {
         return Err(Error::config(format!("{line} contradicts `guarantee`: offsets are kept by the broker")));

@@ -137,11 +137,7 @@ where
     }
 
     /// Hands over the open batch.
-    async fn hand_over(
-        &self,
-        lane: &mut Lane,
-        open: &mut Open<Received<K::Output, V::Output>>,
-    ) -> Result<(), Ended> {
+    async fn hand_over(&self, lane: &mut Lane, open: &mut Open<Received<K::Output, V::Output>>) -> Result<(), Ended> {
         let (batch, bytes) = (std::mem::take(&mut open.records), std::mem::take(&mut open.bytes));
         open.due = None;
         if batch.is_empty() {

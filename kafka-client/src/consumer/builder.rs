@@ -363,9 +363,6 @@ impl ConsumerBuilder {
             }
         }
         config::check_consumer(settings)?;
-        // For ourselves: the end of a partition tells the offset behind the markers of transactions. Nobody else sees it.
-        settings.take("enable.partition.eof");
-        settings.typed("enable.partition.eof", "true");
         let client = Client::new(Role::Consumer, settings.iter()).map_err(Error::native)?;
         let exposure = Exposure::new(self.max_exposure);
         let (requests, inbox, clock) = channel();
@@ -596,6 +593,9 @@ impl Consumer {
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topics: Vec<&str> = self.parts.routes.topics().collect();
-        f.debug_struct("Consumer").field("topics", &topics).field("options", &self.parts.options).finish_non_exhaustive()
+        f.debug_struct("Consumer")
+            .field("topics", &topics)
+            .field("options", &self.parts.options)
+            .finish_non_exhaustive()
     }
 }

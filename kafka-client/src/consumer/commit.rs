@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct InFlight {
     points: BTreeMap<Key, (u64, CommitPoint)>,
     since: Instant,
+    /// Of the moment when it was sent.
+    phase: Phase,
 }
 
 /// What a commit came to.
@@ -47,7 +49,7 @@ impl Control {
             list.add(topic, *partition, Some(point.offset), point.map.as_deref().map(str::as_bytes))
         });
         match added.and_then(|()| self.client.commit(&list, &self.commits)) {
-            Ok(()) => self.in_flight = Some(InFlight { points, since: Instant::now() }),
+            Ok(()) => self.in_flight = Some(InFlight { points, since: Instant::now(), phase: self.phase }),
             Err(error) => tracing::warn!(%error, "commit could not be started"),
         }
     }
@@ -97,7 +99,7 @@ impl Control {
             let Some((life, point)) = sent.points.get(&key) else { continue };
             match entry.code.zip(entry.error).or(of_all) {
                 None => self.confirmed(&key, *life, point),
-                Some((code, name)) => match refused(&key, point.offset, code, name, self.phase) {
+                Some((code, name)) => match refused(&key, point.offset, code, name, sent.phase) {
                     Ok(refused) => answer = answer.max(refused),
                     Err(error) => failure = failure.or(Some(error)),
                 },
@@ -169,7 +171,7 @@ fn refused(key: &Key, next: i64, code: Code, name: &'static str, phase: Phase) -
             Err(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(next)))
         }
         // Sent before a rebalance and answered after it: the next try names the new generation. While an event waits for
-        // our answer there is no new one for us: then the group has gone on without this member.
+        // our answer there is no new one for us: what is sent then and refused says that the group has gone on without us.
         _ if code == Code::IllegalGeneration && phase == Phase::Running => Ok(Answer::Refused),
         _ if is_eviction(code) => Ok(Answer::Evicted),
         _ => Ok(Answer::Refused),

@@ -267,7 +267,10 @@ impl Control {
             }
             if std::mem::take(&mut self.evicted) {
                 let keys = self.keys(None);
-                tracing::warn!(partitions = keys.len(), "the member is no longer part of its group; its partitions are lost");
+                tracing::warn!(
+                    partitions = keys.len(),
+                    "the member is no longer part of its group; its partitions are lost"
+                );
                 self.metrics.rebalance("lost");
                 let lost = self.abandon(&keys);
                 self.abandoned = Some(Instant::now());
@@ -327,7 +330,13 @@ impl Control {
                 }
                 Ok(())
             }
-            Step::CommitTimer | Step::CommitSoon => {
+            Step::CommitTimer => {
+                self.commit();
+                // For the next time: idle lanes look whether anything but records has come.
+                self.lanes.values().for_each(|lane| lane.state.ring());
+                Ok(())
+            }
+            Step::CommitSoon => {
                 self.commit();
                 Ok(())
             }
@@ -460,14 +469,7 @@ impl Control {
         let turn = self.turns.entry(key.clone()).or_default().clone();
         let lane = Lane::new(state.clone(), queue, self.settings.clone());
         let task = tokio::spawn(live(lane, route, turn));
-        let lane = RunningLane {
-            state,
-            abort: task.abort_handle(),
-            life,
-            committed: None,
-            ended: false,
-            again: None,
-        };
+        let lane = RunningLane { state, abort: task.abort_handle(), life, committed: None, ended: false, again: None };
         self.lanes.insert(key.clone(), lane);
         self.ended.push(Box::pin(async move {
             // A panic was caught inside; what is left is that it was cancelled.
@@ -682,7 +684,8 @@ async fn measured(client: &Arc<Client>, positions: Vec<(Key, Option<i64>)>) -> R
     let times: Vec<_> = positions.iter().map(|(key, _)| (key.clone(), LATEST)).collect();
     let found = ends(client, &times).await?;
     // Where nothing was handled yet, the group's offset counts, or that of the oldest record.
-    let unknown: Vec<Key> = positions.iter().filter(|(_, offset)| offset.is_none()).map(|(key, _)| key.clone()).collect();
+    let unknown: Vec<Key> =
+        positions.iter().filter(|(_, offset)| offset.is_none()).map(|(key, _)| key.clone()).collect();
     let begins = super::arrival::starts(client, &unknown).await?;
     let lag = |(key, offset): (Key, Option<i64>)| {
         let end = found.iter().find(|entry| entry.topic == *key.0 && entry.partition == key.1)?.offset?;
@@ -703,11 +706,15 @@ fn advised(error: NativeError) -> Error {
     let code = error.code;
     let advice = match code {
         Code::FencedInstanceId => Some("another member has the same `group.instance.id`: give each its own"),
-        Code::UnreleasedInstanceId => Some("the member that had this `group.instance.id` was not heard of for less than its session"),
-        Code::UnsupportedAssignor => Some("the broker does not know `group.remote.assignor`: it has `uniform` and `range`"),
-        Code::InconsistentGroupProtocol => {
-            Some("other members of the group use other values of `partition.assignment.strategy`: use one that all share")
+        Code::UnreleasedInstanceId => {
+            Some("the member that had this `group.instance.id` was not heard of for less than its session")
         }
+        Code::UnsupportedAssignor => {
+            Some("the broker does not know `group.remote.assignor`: it has `uniform` and `range`")
+        }
+        Code::InconsistentGroupProtocol => Some(
+            "other members of the group use other values of `partition.assignment.strategy`: use one that all share",
+        ),
         Code::GroupAuthorizationFailed => Some("the group needs the permission READ"),
         Code::TopicAuthorizationFailed => Some("the topic needs the permission READ"),
         _ => None,

@@ -104,6 +104,8 @@ impl<F: Future<Output = Outcome>, M: Fn(Message) -> F> Crew<F, M> {
 
     /// Begins what is there, as far as it may.
     async fn begin(&mut self, lane: &mut Lane) -> Result<(), Ended> {
+        // A completion that has failed already comes before anything new.
+        lane.reap().await?;
         while !lane.state.is_held_up() && self.pool.has_room() {
             let Some(key) = self.ready.pop() else { break };
             self.next_of_key(lane, key)?;

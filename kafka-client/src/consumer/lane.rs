@@ -25,8 +25,8 @@ use super::router::HandlerPanic;
 use super::running::CoarseClock;
 use super::state::LaneState;
 use crate::error::{Error, ErrorKind};
+use crate::native::Queue;
 use crate::native::message::Fetched;
-use crate::native::{Code, Queue};
 
 /// How many completions a lane may wait for before it takes no more records.
 const MOST_PENDING: usize = 10_000;
@@ -65,8 +65,6 @@ pub(super) struct Lane {
     pending: Pending,
     /// An error that stood behind records: theirs is the first turn.
     broken: Option<Error>,
-    /// The end of the partition stood behind records: this is the next offset that it will give out.
-    end: Option<i64>,
     /// Whether nothing more may be begun: an error was reported, or records were given back.
     ended: bool,
 }
@@ -116,7 +114,7 @@ pub(super) enum Next {
 
 impl Lane {
     pub(super) fn new(state: Arc<LaneState>, queue: Queue, settings: LaneSettings) -> Self {
-        Self { state, settings, queue, pending: FuturesUnordered::new(), broken: None, end: None, ended: false }
+        Self { state, settings, queue, pending: FuturesUnordered::new(), broken: None, ended: false }
     }
 
     /// Lets librdkafka, and whoever stops the lane, wake it.
@@ -153,10 +151,13 @@ impl Lane {
         if let Some(error) = self.broken.take() {
             return Err(self.fail(error, None));
         }
-        if let Some(end) = self.end.take() {
-            self.state.taken_to(end);
-        }
         let (held, settings) = (&self.state.held, &self.settings);
+        if held.records() == 0
+            && let Some(next) = self.queue.position(&self.state.topic, self.state.partition)
+        {
+            // Markers of transactions take offsets behind the last record, and nobody else tells.
+            self.state.taken_to(next);
+        }
         Ok(!self.ended
             && !self.state.is_held_up()
             && self.pending.len() < MOST_PENDING
@@ -204,22 +205,9 @@ impl Lane {
     pub(super) fn accept(&mut self, mut fetched: Fetched) -> Option<Fetched> {
         // An error takes the place of a record. What came before it is handled first; what follows is not read past it.
         let good = (0..fetched.len()).take_while(|at| fetched.get(*at).is_some_and(|one| !one.failed())).count();
-        if let Some(message) = fetched.get(good)
-            && let Err(error) = message.error()
-        {
-            match error.code {
-                // Markers of transactions take offsets behind the last record.
-                Code::PartitionEOF => self.end = Some(message.offset()),
-                _ => self.broken = Some(Error::native(error).with_operation("receive")),
-            }
-            let rest = fetched.split_off(good + 1);
+        if let Some(Err(error)) = fetched.get(good).map(|message| message.error()) {
+            self.broken = Some(Error::native(error).with_operation("receive"));
             fetched.truncate(good);
-            if self.end.is_some() && rest.len() > 0 {
-                self.end = None;
-                fetched.append(rest);
-                // There may be a further one in the rest.
-                return self.accept(fetched);
-            }
         }
         fetched.get(0)?;
         Some(fetched)

@@ -167,7 +167,9 @@ impl Control {
         // At once, and not only at the next tick: it tells early whether the member is gone.
         self.commit();
         loop {
-            let busy = keys.iter().any(|key| self.lanes.get(key).is_some_and(|lane| !lane.ended) || self.arriving.contains_key(key));
+            let busy = keys
+                .iter()
+                .any(|key| self.lanes.get(key).is_some_and(|lane| !lane.ended) || self.arriving.contains_key(key));
             if !busy || self.evicted {
                 return std::mem::take(&mut self.evicted);
             }

@@ -92,7 +92,11 @@ impl Running {
         let long = |slot: &Slot| {
             let offset = slot.offset.load(Ordering::Acquire);
             let running_for = Duration::from_millis(now.saturating_sub(slot.since.load(Ordering::Relaxed)));
-            (offset >= 0 && running_for > limit).then(|| LongRunning { offset, key: slot.key.lock().clone(), running_for })
+            (offset >= 0 && running_for > limit).then(|| LongRunning {
+                offset,
+                key: slot.key.lock().clone(),
+                running_for,
+            })
         };
         self.slots.iter().filter_map(long).collect()
     }

@@ -109,13 +109,7 @@ pub(super) struct Totals {
 }
 
 impl LaneState {
-    pub(super) fn new(
-        topic: Arc<str>,
-        partition: i32,
-        tracker: Tracker,
-        width: usize,
-        shared: &Shared,
-    ) -> Self {
+    pub(super) fn new(topic: Arc<str>, partition: i32, tracker: Tracker, width: usize, shared: &Shared) -> Self {
         let account = Account {
             tracker,
             first: None,
@@ -186,7 +180,7 @@ impl LaneState {
     }
 
     /// The lane looks around, now or when it would wait the next time.
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         self.bell.notify_one();
         // A lane that begins to listen after this looks around after it has had the lock.
         if let Some(signal) = &*self.signal.lock() {

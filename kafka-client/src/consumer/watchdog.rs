@@ -81,9 +81,11 @@ impl Watchdog {
             OnStuck::Warn => (),
             OnStuck::Rewind => found.to_rewind.push((key.clone(), offset)),
             OnStuck::Leave => {
-                let text = format!("a handler has been running for {seconds:.1} s, its limit is {:?}", self.limit.limit);
+                let text =
+                    format!("a handler has been running for {seconds:.1} s, its limit is {:?}", self.limit.limit);
                 let error = Error::new(ErrorKind::Stuck, text).with_operation("handle").with_retry(Retry::Persistent);
-                found.to_leave_for = Some(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(offset)));
+                found.to_leave_for =
+                    Some(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(offset)));
             }
         }
     }

@@ -209,14 +209,22 @@ impl Client {
         Ok(positions.entries())
     }
 
+    /// What follows the last thing of a partition that the application was given, markers of transactions included.
+    pub(crate) fn position(&self, topic: &str, partition: i32) -> Option<i64> {
+        let mut list = Partitions::new();
+        list.add(topic, partition, None, None).ok()?;
+        // SAFETY: both are alive; librdkafka writes the position into the list.
+        NativeError::check(unsafe { sys::rd_kafka_position(self.raw(), list.raw()) }).ok()?;
+        list.entries().first().and_then(|entry| entry.offset)
+    }
+
     /// The newest offset of a partition that fetching has told, without asking the cluster.
     pub(crate) fn known_end(&self, topic: &str, partition: i32) -> Option<i64> {
         let topic = c_string(topic).ok()?;
         let (mut low, mut high) = (-1, -1);
         // SAFETY: the instance and the C string are alive, and the results are locals.
-        let raw = unsafe {
-            sys::rd_kafka_get_watermark_offsets(self.raw(), topic.as_ptr(), partition, &mut low, &mut high)
-        };
+        let raw =
+            unsafe { sys::rd_kafka_get_watermark_offsets(self.raw(), topic.as_ptr(), partition, &mut low, &mut high) };
         NativeError::check(raw).ok().and_then(|()| (high >= 0).then_some(high))
     }
 

@@ -111,17 +111,6 @@ impl Fetched {
         (0..self.len()).filter_map(|at| self.get(at)).map(MessageRef::size).sum()
     }
 
-    /// Takes out the records from `at` on.
-    pub(crate) fn split_off(&mut self, at: usize) -> Self {
-        let pointers = self.pointers.split_off(at.min(self.pointers.len()));
-        Self { pointers, parsing: Mutex::new(()), client: self.client.clone() }
-    }
-
-    /// Adds the records of another portion of the same queue.
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.pointers.append(&mut other.pointers);
-    }
-
     /// Each record for itself.
     pub(crate) fn into_messages(mut self) -> Messages {
         let pointers: Vec<Owned> = self.pointers.drain(..).map(Owned).collect();

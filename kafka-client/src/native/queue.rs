@@ -127,6 +127,12 @@ impl Queue {
         unsafe { Fetched::own(pointers, &self.client) }
     }
 
+    /// What follows the last thing that was taken off this queue of a partition: a record, or a marker of a transaction.
+    /// `None` before the first.
+    pub(crate) fn position(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.client.position(topic, partition)
+    }
+
     /// Waits for fetched records, without blocking a thread, and takes up to `max`; nothing once `stopped` says so.
     /// The queue must be one that [wakes](Self::wakes); whoever stops it wakes its signal.
     ///
