@@ -13,10 +13,14 @@ mod builder;
 mod control;
 mod handler;
 mod lane;
+#[allow(dead_code, unreachable_pub, reason = "the lane and the control task are about to use it; `internals` shows it")]
+pub(crate) mod offset_map;
 mod received;
 mod report;
 mod router;
 mod stream;
+#[allow(dead_code, unreachable_pub, reason = "as of the offset map")]
+pub(crate) mod tracker;
 mod watermark;
 
 pub use builder::{Consumer, ConsumerBuilder, Guarantee, StartFrom};

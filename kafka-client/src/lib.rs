@@ -46,6 +46,14 @@ pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
 
+/// For `benches` of this workspace alone; no promise is made about it.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::consumer::offset_map::{DecodeError, MAX_BYTES, OffsetMap};
+    pub use crate::consumer::tracker::{Begun, Tracker};
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
