@@ -249,12 +249,14 @@ impl Tracker {
     /// any: when nothing is finished beyond the watermark, `out` is empty.
     pub fn encode_map(&self, out: &mut String) -> bool {
         out.clear();
-        if self.watermark().is_none() {
+        // Gaps alone are not worth telling.
+        let earlier = self.frontier < self.map_end;
+        if self.watermark().is_none() || (self.finished_beyond() == 0 && !earlier) {
             return false;
         }
         let (map, lowest) = (self.finished_map(), self.lowest());
         let encoded = map.encode(lowest, out);
-        debug_assert!(encoded || map.is_empty(), "begin() takes no more than what fits");
+        debug_assert!(encoded || map.is_empty(), "`begin` takes no more than what fits");
         encoded
     }
 

@@ -273,7 +273,10 @@ proptest! {
             left.retain(|_| numbers.next() % 100 < u64::from(keep));
             let Some(last) = left.last() else { break };
             let (committed, map) = all_but(&left, last + beyond);
-            prop_assert!(map.bound(committed).fits() || !bound.fits());
+            let now = map.bound(committed);
+            prop_assert!(now.nodes() <= bound.nodes() && now.gaps() <= bound.gaps());
+            prop_assert!(runs::len(&map, committed) <= bound.gaps() + varint::MAX_LEN);
+            prop_assert!(tree::shape(&map, committed).len <= bound.nodes() + varint::MAX_LEN);
             prop_assert!(text(&map, committed).is_some() || !bound.fits());
         }
     }
