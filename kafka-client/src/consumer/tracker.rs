@@ -39,7 +39,8 @@ pub struct Tracker {
     /// What an earlier life has finished; of use from the frontier to its end.
     map: OffsetMap,
     map_end: i64,
-    /// Of the unfinished records, those that the map leaves, and perhaps some that have been finished meanwhile.
+    /// While there is a map, of what it leaves. Without one, of the unfinished records before the last block, and perhaps
+    /// of some that have been finished meanwhile.
     bound: Bound,
     given_up: BTreeSet<i64>,
     positioned: bool,
@@ -98,16 +99,11 @@ impl Tracker {
         if offset < self.map_end {
             return self.begin_in_map(offset);
         }
-        let bound = self.bound.with(offset);
-        if bound.fits() {
-            self.bound = bound;
-        } else {
-            // What the map leaves and was not begun by now is not there any more.
-            let bound = self.blocks.bound().with(offset);
-            if !bound.fits() {
+        if !self.blocks.insert_into_last(offset) {
+            if !self.make_room(offset) {
                 return Begun::Full;
             }
-            self.bound = bound;
+            self.blocks.push(offset, self.begun);
         }
         self.open(offset);
         Begun::New
@@ -117,6 +113,9 @@ impl Tracker {
     #[cold]
     fn begin_in_map(&mut self, offset: i64) -> Begun {
         if !self.map.contains(offset) {
+            if !self.blocks.insert_into_last(offset) {
+                self.blocks.push(offset, self.begun);
+            }
             self.open(offset);
             return Begun::New;
         }
@@ -127,12 +126,34 @@ impl Tracker {
         Begun::Finished
     }
 
-    #[inline]
+    /// Asked once a block. Whether there is room for one from this offset on, which lies beyond the map.
+    fn make_room(&mut self, offset: i64) -> bool {
+        let mut bound = self.bound_without_map();
+        if !bound.with(offset).fits() {
+            bound = self.blocks.bound();
+            if !bound.with(offset).fits() {
+                return false;
+            }
+        }
+        self.bound = bound;
+        // What it leaves and was not begun by now is not there any more.
+        self.forget_map();
+        true
+    }
+
+    /// The bound for the unfinished records.
+    fn bound_without_map(&self) -> Bound {
+        match self.map_end {
+            0 => self.blocks.last_added_to(self.bound),
+            _ => self.blocks.bound(),
+        }
+    }
+
+    #[inline(always)]
     fn open(&mut self, offset: i64) {
         if self.unfinished == 0 {
             self.oldest = offset;
         }
-        self.blocks.insert(offset, self.begun);
         self.begun += 1;
         self.unfinished += 1;
         self.frontier = offset + 1;
@@ -142,31 +163,34 @@ impl Tracker {
     /// or was given up changes nothing.
     #[inline]
     pub fn finish(&mut self, offset: i64) -> Option<i64> {
-        if !self.given_up.is_empty() && self.given_up.contains(&offset) {
-            return None;
-        }
-        if !self.blocks.remove(offset) {
+        if !self.given_up.is_empty() && self.given_up.contains(&offset) || !self.blocks.remove(offset) {
             return None;
         }
         self.unfinished -= 1;
         if offset != self.oldest {
             return None;
         }
-        match self.blocks.first() {
-            Some(oldest) => self.oldest = oldest,
-            None => self.forget_when_done(),
+        if self.unfinished == 0 {
+            self.blocks.keep_last();
+            self.forget_when_done();
+            return Some(self.lowest());
         }
-        Some(self.lowest())
+        self.oldest = self.blocks.first();
+        Some(self.oldest)
     }
 
     /// Where nothing is unfinished, and the map has no more to say, nothing is left to bound.
     fn forget_when_done(&mut self) {
         if self.unfinished == 0 && self.frontier >= self.map_end {
             self.bound = Bound::EMPTY;
-            if self.map_end > 0 {
-                self.map_end = 0;
-                self.map = OffsetMap::new();
-            }
+            self.forget_map();
+        }
+    }
+
+    fn forget_map(&mut self) {
+        if self.map_end > 0 {
+            self.map_end = 0;
+            self.map = OffsetMap::new();
         }
     }
 
@@ -200,9 +224,15 @@ impl Tracker {
 
     /// The first offset that is not finished, as far as is known.
     fn lowest(&self) -> i64 {
-        if self.unfinished > 0 {
-            return self.oldest;
+        match self.unfinished {
+            0 if self.map_end == 0 => self.frontier,
+            0 => self.behind_map(),
+            _ => self.oldest,
         }
+    }
+
+    /// The first offset from the frontier on that the map leaves.
+    fn behind_map(&self) -> i64 {
         let ranges = self.map.ranges();
         let next = ranges.partition_point(|range| range.end <= self.frontier);
         ranges.get(next).filter(|range| range.start <= self.frontier).map_or(self.frontier, |range| range.end)
@@ -226,8 +256,10 @@ impl Tracker {
 
     /// Records that were begun and are finished, beyond the watermark.
     pub fn finished_beyond(&self) -> usize {
-        let passed = self.blocks.begun_before_first().unwrap_or(self.begun);
-        (self.begun - passed) as usize - self.unfinished
+        match self.unfinished {
+            0 => 0,
+            unfinished => (self.begun - self.blocks.begun_before_first()) as usize - unfinished,
+        }
     }
 
     /// Whether so many further records below `next_offset` could all be begun at once, whatever their offsets, and
@@ -240,9 +272,12 @@ impl Tracker {
         if self.unfinished == 0 || more == 0 || next_offset <= from {
             return true;
         }
-        // The bound may be about more than is there, but is there without counting.
-        let bounded = |bound: Bound| bound.with_any(more, from..next_offset).fits();
-        bounded(self.bound) || (self.frontier >= self.map_end && bounded(self.blocks.bound()))
+        let has_room = |bound: Bound| bound.with_any(more, from..next_offset).fits();
+        match self.frontier < self.map_end {
+            true => has_room(self.bound),
+            // The first one may be about more than is there, but is there without counting.
+            false => has_room(self.bound_without_map()) || has_room(self.blocks.bound()),
+        }
     }
 
     /// Puts into `out`, in place of what it holds, the metadata to commit with the watermark, and tells whether there is

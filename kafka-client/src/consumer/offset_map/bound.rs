@@ -14,6 +14,9 @@ use super::varint;
 /// What base64 leaves of [`MAX_BYTES`] for the code, which says by one more number where the map ends.
 const ROOM: usize = (MAX_BYTES - MAGIC.len()) / 4 * 3 - OVERHEAD - varint::MAX_LEN;
 
+/// What the other offsets of a block may come to: a tracker asks for the first one only.
+const REST_OF_BLOCK: usize = 63;
+
 /// Levels of a tree over all offsets.
 pub(super) const LEVELS: u32 = 21;
 
@@ -46,7 +49,8 @@ impl Bound {
     pub(in crate::consumer) fn with_run(self, run: Range<i64>) -> Self {
         let first = self.with(run.start);
         let last = run.end - 1;
-        let more_nodes = (1..=LEVELS).map(|level| nodes_beyond(run.start, last, level)).fold(0, usize::saturating_add);
+        let levels = (1..=LEVELS).map(|level| nodes_beyond(run.start, last, level));
+        let more_nodes = levels.take_while(|more| *more > 0).fold(0, usize::saturating_add);
         let more_gaps = usize::try_from(last - run.start).unwrap_or(TOO_MUCH);
         Self {
             last,
@@ -57,23 +61,22 @@ impl Bound {
 
     /// With up to 64 offsets of one block: `bits` from `start` on, which is a multiple of 64 and above the others.
     pub(in crate::consumer) fn with_block(self, start: i64, bits: u64) -> Self {
-        let first = self.with(start + i64::from(bits.trailing_zeros()));
-        let mut gaps = first.gaps;
-        let (mut before, mut rest) = (bits.trailing_zeros(), bits & (bits - 1));
-        while rest != 0 {
-            let at = rest.trailing_zeros();
-            gaps += gap_len(i64::from(at - before));
-            (before, rest) = (at, rest & (rest - 1));
+        if bits == 0 {
+            return self;
         }
+        let first = self.with(start + i64::from(bits.trailing_zeros()));
         let last = start + i64::from(63 - bits.leading_zeros());
-        Self { last, nodes: first.nodes + nonzero_bytes(bits) - 1, gaps }
+        // Within a block a distance takes one byte.
+        let (more_nodes, more_gaps) = (nonzero_bytes(bits) - 1, bits.count_ones() as usize - 1);
+        Self { last, nodes: first.nodes + more_nodes, gaps: first.gaps + more_gaps }
     }
 
     /// With at most so many offsets of a range above the others, wherever they lie.
     pub(in crate::consumer) fn with_any(self, count: usize, range: Range<i64>) -> Self {
         let (first, last) = (range.start, range.end - 1);
         let count = count.min(usize::try_from(range.end - range.start).unwrap_or(usize::MAX)).min(TOO_MUCH);
-        let nodes: usize = (1..=LEVELS).map(|level| count.min(nodes_beyond(first, last, level).saturating_add(1))).sum();
+        let nodes: usize =
+            (1..=LEVELS).map(|level| count.min(nodes_beyond(first, last, level).saturating_add(1))).sum();
         // A distance takes more than n bytes from half of 128^n on, and all of them together are no longer than this.
         let distance = (last - self.last).unsigned_abs();
         let longer = |bytes: u32| usize::try_from(distance >> (7 * bytes - 1)).unwrap_or(usize::MAX).min(count);
@@ -85,10 +88,18 @@ impl Bound {
         }
     }
 
-    /// Whether no text can become longer than [`MAX_BYTES`].
-    #[inline]
+    /// Whether there is room for the last offset with its whole block, and it is left where a tracker goes on from a map.
     pub(in crate::consumer) fn fits(self) -> bool {
-        self.nodes <= ROOM || self.gaps <= ROOM
+        self.fits_into(ROOM - 2 * REST_OF_BLOCK)
+    }
+
+    /// Whether a tracker that asked for room may have come to this.
+    pub(super) fn is_possible(self) -> bool {
+        self.fits_into(ROOM - REST_OF_BLOCK)
+    }
+
+    fn fits_into(self, room: usize) -> bool {
+        self.nodes <= room || self.gaps <= room
     }
 
     /// The highest offset.

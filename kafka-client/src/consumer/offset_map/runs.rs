@@ -34,11 +34,15 @@ pub(super) fn read(mut bytes: &[u8], committed: i64) -> Result<OffsetMap, Decode
         let (first, last) = number().ok_or(DecodeError::Malformed("a number is cut off"))?;
         let (unfinished, last) = match first & 1 {
             0 => (Some(1), last),
-            _ => number().map(|(more, last)| (more.checked_add(2), last)).ok_or(DecodeError::Malformed("a length is missing"))?,
+            _ => number()
+                .map(|(more, last)| (more.checked_add(2), last))
+                .ok_or(DecodeError::Malformed("a length is missing"))?,
         };
         let start = unfinished.and_then(|length| at.checked_add_unsigned(length));
         let end = start.and_then(|start| start.checked_add_unsigned((first >> 1) + 1));
-        let (Some(start), Some(end)) = (start, end) else { return Err(DecodeError::Malformed("an offset is too large")) };
+        let (Some(start), Some(end)) = (start, end) else {
+            return Err(DecodeError::Malformed("an offset is too large"));
+        };
         map.push(start..end);
         (at, ended) = (end, last);
     }

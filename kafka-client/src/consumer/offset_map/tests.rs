@@ -93,7 +93,9 @@ fn what_does_not_fit_has_no_text() {
 
 #[test]
 fn foreign_metadata_is_nobodys_fault() {
-    for foreign in ["", "k", "kt", "kt1", "kt.", "kt1:AAAA", "kta.AAAA", "{}", "KT1.AAAA", "kubernetes", "ключ", "kt1é."] {
+    for foreign in
+        ["", "k", "kt", "kt1", "kt.", "kt1:AAAA", "kta.AAAA", "{}", "KT1.AAAA", "kubernetes", "ключ", "kt1é."]
+    {
         assert!(OffsetMap::decode(foreign, 5).unwrap().is_none(), "{foreign}");
     }
     let megabytes = "k".repeat(4 << 20);
@@ -175,7 +177,7 @@ fn what_no_tracker_writes_is_refused_in_spite_of_its_checksum() {
 fn no_input_makes_the_decoder_panic_or_allocate_more_than_it_was_given() {
     let mut numbers = Numbers(42);
     let mut accepted = 0;
-    for round in 0..60_000u64 {
+    for round in 0..30_000u64 {
         let committed = [0, 5, 1 << 20, i64::MAX - 1_000, i64::MAX][(round % 5) as usize];
         let mut body: Vec<u8> = match round % 3 {
             0 => (0..numbers.next() % 40).map(|_| numbers.next() as u8).collect(),
@@ -215,7 +217,7 @@ fn no_input_makes_the_decoder_panic_or_allocate_more_than_it_was_given() {
             assert_eq!(again.ranges(), map.ranges());
         }
     }
-    assert!(accepted > 5_000, "only {accepted} reached the end of the decoder");
+    assert!(accepted > 3_000, "only {accepted} reached the end of the decoder");
 }
 
 #[test]
@@ -235,7 +237,7 @@ fn ranges_that_touch_or_overlap_become_one() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn what_is_written_is_read(unfinished in offsets(600), beyond in 2..1_000_000i64) {
@@ -264,7 +266,7 @@ proptest! {
     /// The promise that the bound makes: it holds for whatever is left of the offsets, wherever the map ends.
     #[test]
     fn whatever_finishes_neither_the_bound_nor_the_text_grows(
-        unfinished in offsets(6_000), keep in 1..100u8, seed in 1..u64::MAX, beyond in 2..1i64 << 42,
+        unfinished in offsets(5_000), keep in 1..80u8, seed in 1..u64::MAX, beyond in 2..1i64 << 42,
     ) {
         let bound = unfinished.iter().fold(Bound::EMPTY, |bound, offset| bound.with(*offset));
         let mut numbers = Numbers(seed);

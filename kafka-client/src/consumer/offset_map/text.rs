@@ -97,7 +97,7 @@ pub(super) fn decode(text: &str, committed: i64) -> Result<Option<OffsetMap>, De
         _ => return Err(DecodeError::Malformed("an unknown code")),
     };
     // A tracker that goes on from here relies on it, and none has ever written another.
-    match map.bound(committed).fits() {
+    match map.bound(committed).is_possible() {
         true => Ok(Some(map)),
         false => Err(DecodeError::Malformed("more is unfinished than a map may hold")),
     }

@@ -217,7 +217,7 @@ fn follows_the_model<A: Account>(mut log: Vec<i64>, steps: Vec<Step>) -> Result<
 }
 
 fn config() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::with_cases(400) }
+    ProptestConfig { failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::with_cases(256) }
 }
 
 proptest! {
