@@ -81,7 +81,7 @@ impl Run {
         let random = self.random();
         let gap = match gaps {
             Gaps::None => 0,
-            Gaps::Few if random % 10 > 0 => 0,
+            Gaps::Few if !random.is_multiple_of(10) => 0,
             Gaps::Few => random % 7,
             Gaps::UpTo(most) => random % most,
             Gaps::Mixed => [0, random % 3, random % 500, random % (1 << 20)][(self.taken / 300 % 4) as usize],
@@ -135,7 +135,7 @@ impl Run {
                 Order::StuckHundred if self.unfinished.len() <= 100 => return,
                 Order::StuckHundred => 100 + random % (self.unfinished.len() - 100),
                 Order::LeaveEach(each) => match random % self.unfinished.len() {
-                    at if self.unfinished[at] as u64 % each == 0 => continue,
+                    at if (self.unfinished[at] as u64).is_multiple_of(each) => continue,
                     at => at,
                 },
             };
