@@ -153,7 +153,10 @@ impl Held {
         let mut changes = self.0.subscribe();
         let reached = timeout(PATIENCE, changes.wait_for(|tally| tally.now == partitions)).await;
         let has = self.tally().now;
-        reached.map_err(|_| format!("the member has {has} partitions, not {partitions}"))?.map_err(Into::into).map(|now| *now)
+        reached
+            .map_err(|_| format!("the member has {has} partitions, not {partitions}"))?
+            .map_err(Into::into)
+            .map(|now| *now)
     }
 }
 

@@ -42,7 +42,10 @@ async fn serve(consumer: Consumer) -> Result<ConsumerReport, Box<dyn Error>> {
     let report = consumer.run_until(shutdown).await?;
     println!(
         "  handled {}, unfinished {}, committed {:?}, left the group: {}",
-        report.handled, report.unfinished, report.committed.values().collect::<Vec<_>>(), report.left_group,
+        report.handled,
+        report.unfinished,
+        report.committed.values().collect::<Vec<_>>(),
+        report.left_group,
     );
     println!("  after {:.1} s", start.elapsed().as_secs_f32());
     Ok(report)

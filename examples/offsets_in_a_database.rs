@@ -12,7 +12,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kafka_client::{Assigned, Json, Kafka, NoKey, RebalanceListener, Received, StartAt, Topic, TopicPartition, TopicSpec};
+use kafka_client::{
+    Assigned, Json, Kafka, NoKey, RebalanceListener, Received, StartAt, Topic, TopicPartition, TopicSpec,
+};
 use redb::{Database, ReadableTable, TableDefinition};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -144,7 +146,9 @@ async fn main() -> Result<(), BoxError> {
 /// Takes both through the same accident.
 async fn compare() -> Result<(), BoxError> {
     let stage = Stage::set()?;
-    println!("payments of 1 to {PAYMENTS}; the process is killed while it books number {FATAL}, and another one goes on");
+    println!(
+        "payments of 1 to {PAYMENTS}; the process is killed while it books number {FATAL}, and another one goes on"
+    );
     let (in_database, in_kafka) = try_join!(stage.accident("database"), stage.accident("kafka"))?;
     let right = PAYMENTS * (PAYMENTS + 1) / 2;
     println!("balance with the offsets in the database: {in_database}, which is right");
