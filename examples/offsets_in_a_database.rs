@@ -71,10 +71,10 @@ impl Books {
             for payment in payments {
                 let partition = TopicPartition::new(payment.topic(), payment.partition()).to_string();
                 let next = offsets.get(&*partition)?.map_or(0, |next| next.value());
-                // In a database that several members share, one that was put out of its group and has not noticed may
-                // come late: what is booked is booked.
+                // This member was put out of its group and has not noticed, so that another one was faster; or the topic
+                // was made anew. Whoever starts again asks the database where to start.
                 if payment.offset() < next && !self.offsets_in_kafka {
-                    continue;
+                    return Err(format!("{partition}: {next} is next in the database, not {}", payment.offset()).into());
                 }
                 offsets.insert(&*partition, payment.offset() + 1)?;
                 let balance = balances.get("shop")?.map_or(0, |balance| balance.value());
