@@ -12,7 +12,9 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kafka_client::{Concurrency, Consumer, ConsumerReport, Json, Kafka, NoKey, Received, Topic, TopicSpec};
+use kafka_client::{
+    Completion, Concurrency, Consumer, ConsumerReport, Handler, Json, Kafka, NoKey, Received, Topic, TopicSpec,
+};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -63,15 +65,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let work = Work::default();
     let member = |hangs: Option<usize>| {
-        let work = work.clone();
-        kafka
-            .consumer(jobs.name())
-            .drain_timeout(DRAIN)
-            .route_concurrent(&jobs, Concurrency::unordered(4), move |job: Received<(), usize>| {
-                let work = work.clone();
-                async move { work.handle(job.into_value(), hangs).await }
-            })
-            .build()
+        let worker = Worker { work: work.clone(), hangs };
+        // How many there are at the same time makes no difference: all of them may finish.
+        let consumer = kafka.consumer(jobs.name()).drain_timeout(DRAIN);
+        consumer.route_concurrent(&jobs, Concurrency::unordered(4), worker).build()
     };
     println!("every handler comes to its end");
     tokio::spawn(terminate_after(work.clone(), 10));
@@ -107,19 +104,32 @@ async fn terminate_after(work: Work, records: usize) {
     }
 }
 
+struct Worker {
+    work: Work,
+    hangs: Option<usize>,
+}
+
+impl Handler<Received<(), usize>> for Worker {
+    type Error = Infallible;
+
+    async fn handle(&self, job: Received<(), usize>) -> Result<Completion, Infallible> {
+        if self.hangs == Some(*job.value()) {
+            pending::<()>().await;
+        }
+        sleep(WORK).await;
+        self.work.note(*job.value());
+        Ok(Completion::done())
+    }
+}
+
 /// Counts how often each record was handled to its end.
 #[derive(Clone, Default)]
 struct Work(Arc<(Mutex<BTreeMap<usize, u32>>, Notify)>);
 
 impl Work {
-    async fn handle(&self, number: usize, hangs: Option<usize>) -> Result<(), Infallible> {
-        if hangs == Some(number) {
-            pending::<()>().await;
-        }
-        sleep(WORK).await;
+    fn note(&self, number: usize) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default() += 1;
         self.0.1.notify_one();
-        Ok(())
     }
 
     fn done(&self) -> BTreeMap<usize, u32> {

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka_client::{
-    Assigned, Assignor, ConsumerReport, Embedded, Fault, GroupProtocol, Json, Kafka, NoKey, RebalanceListener,
-    Received, Request, StartAt, Topic, TopicPartition, TopicSpec,
+    Assigned, Assignor, Completion, ConsumerReport, Embedded, Fault, GroupProtocol, Handler, Json, Kafka, NoKey,
+    RebalanceListener, Received, Request, StartAt, Topic, TopicPartition, TopicSpec,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -59,6 +59,18 @@ impl RebalanceListener for Ledger {
         self.say("lost    ", partitions);
         self.balances().retain(|mine, _| partitions.iter().all(|gone| gone.partition() != *mine));
         Ok(())
+    }
+}
+
+/// One thing may be listener and handler.
+impl Handler<Received<(), i64>> for Ledger {
+    type Error = Infallible;
+
+    async fn handle(&self, movement: Received<(), i64>) -> Result<Completion, Infallible> {
+        if let Some(balance) = self.balances().get_mut(&movement.partition()) {
+            *balance += movement.value();
+        }
+        Ok(Completion::done())
     }
 }
 
@@ -121,13 +133,6 @@ impl Ledger {
         self.balances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn book(&self, movement: Received<(), i64>) -> Result<(), Infallible> {
-        if let Some(balance) = self.balances().get_mut(&movement.partition()) {
-            *balance += movement.value();
-        }
-        Ok(())
-    }
-
     fn say(&self, what: &str, partitions: &[TopicPartition]) {
         let mut numbers: Vec<String> = partitions.iter().map(|one| one.partition().to_string()).collect();
         numbers.sort();
@@ -145,15 +150,11 @@ struct Member {
 impl Member {
     fn join(kafka: &Kafka, movements: &Movements, member: &'static str) -> Result<Self, BoxError> {
         let ledger = Ledger { member, balances: Arc::default() };
-        let booking = ledger.clone();
         let consumer = kafka
             .consumer(movements.name())
             .group_protocol(GroupProtocol::Classic(Assignor::CooperativeSticky))
             .on_rebalance(ledger.clone())
-            .route(movements, move |movement| {
-                let ledger = booking.clone();
-                async move { ledger.book(movement).await }
-            })
+            .route(movements, ledger.clone())
             .build()?;
         let (stop, stopped) = oneshot::channel();
         Ok(Self { ledger, stop, running: tokio::spawn(consumer.run_until(stopped)) })
