@@ -8,6 +8,11 @@
 //!
 //! One loop, in which only the state of the cluster counts. Who finds that another process was faster looks again.
 
+mod configs;
+mod group_offsets;
+mod groups;
+mod offset_plan;
+mod offsets;
 mod plan;
 mod session;
 
@@ -15,11 +20,21 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::native::admin::{NewTopic, TopicConfig};
+use crate::native::admin::NewTopic;
 use crate::native::{Code, NativeError};
 use crate::{Error, ErrorKind, Kafka, Retry};
 use plan::{Progress, Step};
 use session::{Known, Session};
+
+pub use configs::{ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource, ResourceConfig};
+pub use group_offsets::{CommittedOffset, OffsetChange, OffsetTarget, PartitionLag};
+pub use groups::{
+    AclOperation, DeletedGroup, GroupDescription, GroupList, GroupListing, GroupMember, GroupState, GroupType, Node,
+};
+pub use offsets::{Isolation, ListedOffset, OffsetSpec};
+
+/// The configuration of a topic: names, and values where the broker tells them.
+type TopicConfig = Vec<(String, Option<String>)>;
 
 const ENSURE: &str = "ensure topics";
 const DELETE: &str = "delete topics";
@@ -508,6 +523,17 @@ fn is_transient(error: &NativeError) -> bool {
                 | Code::NetworkException
                 | Code::BrokerTransportFailure
                 | Code::ThrottlingQuotaExceeded
+                | Code::NotLeaderForPartition
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::UnstableOffsetCommit
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::WaitingForCoordinator
+                // No partition that was asked about has a leader.
+                | Code::NoEnt
         )
 }
 
