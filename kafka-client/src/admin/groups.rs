@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::session::Session;
-use super::{Admin, is_transient};
+use super::Admin;
 use crate::native::admin::Requests;
 use crate::native::admin::groups::{Described, DescribedMember, Kind, Listed};
 use crate::native::{Code, Event, NativeError};
@@ -59,13 +59,7 @@ impl Admin {
         names.dedup();
         needs_real(&self.kafka, "list groups")?;
         let mut session = Session::open(&self.kafka, self.timeout).await?;
-        let listing = loop {
-            let listing = session.ask(|requests| requests.list_groups(&names), Event::groups).await?;
-            // Some broker takes over groups just now.
-            if !listing.errors.iter().any(is_transient) || !session.wait_a_little().await {
-                break listing;
-            }
-        };
+        let listing = session.list_groups(&names).await?;
         let errors: Vec<Error> =
             listing.errors.into_iter().map(|error| Error::native(error).with_operation(LIST)).collect();
         let mut groups: Vec<GroupListing> = listing.groups.into_iter().map(GroupListing::from).collect();

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::{TopicConfig, TopicSpec, is_transient};
 use crate::config::check_client;
 use crate::native::admin::configs::{Entry, Kind};
+use crate::native::admin::groups::Listing;
 use crate::native::admin::{Found, NewTopic, PerTopic, Requests};
 use crate::native::{Client, Code, Event, EventKind, NativeError, Queue, Role};
 use crate::{Error, ErrorKind, Kafka, Retry, logging};
@@ -196,8 +197,31 @@ impl Session {
         pause
     }
 
+    /// The groups that the brokers list, and what those say that cannot.
+    pub(super) async fn list_groups(&mut self, states: &[&str]) -> Result<Listing, Error> {
+        loop {
+            let listing = self.insist(|requests| requests.list_groups(states), Event::groups).await?;
+            let Listing { groups, errors } = &listing;
+            let late = |error: &NativeError| error.code == Code::OperationTimedOut;
+            let in_vain = groups.is_empty() && !errors.is_empty() && errors.iter().all(late);
+            // Else some broker takes over groups just now, or is done.
+            if !in_vain && !errors.iter().any(is_transient) {
+                return Ok(listing);
+            }
+            match self.wait_a_little().await {
+                true if in_vain => {
+                    self.attempt *= 2;
+                    self.reconnect().await?;
+                }
+                true => {}
+                false if in_vain => return Err(self.too_late("no answer")),
+                false => return Ok(listing),
+            }
+        }
+    }
+
     /// Waits before another look; `false` when time is up.
-    pub(super) async fn wait_a_little(&mut self) -> bool {
+    async fn wait_a_little(&mut self) -> bool {
         let next = Instant::now() + self.next_pause();
         if next >= self.deadline {
             return false;
@@ -228,7 +252,7 @@ impl Session {
             }
             let mut asked: Vec<usize> = open.iter().copied().collect();
             asked.sort_unstable();
-            let heard = match self.ask(|requests| submit(requests, &asked), &read).await {
+            let heard = match self.insist(|requests| submit(requests, &asked), &read).await {
                 Ok(heard) => heard,
                 Err(error) if open.len() == keys.len() => return Err(error),
                 Err(error) => {
@@ -252,7 +276,14 @@ impl Session {
             }
             let late = busy.values().any(|error| error.code == Code::OperationTimedOut);
             let moved = busy.values().any(|error| error.code == Code::NotCoordinator);
+            let in_vain = busy.len() == keys.len();
+            if !in_vain {
+                self.trouble = None;
+            }
             if !self.wait_a_little().await {
+                if in_vain && busy.values().all(|error| error.code == Code::OperationTimedOut) {
+                    return Err(self.too_late("no answer"));
+                }
                 for (at, error) in busy {
                     answers[at] = Some(Err(explain(at, error).with_retry(Retry::Temporary)));
                 }
@@ -277,6 +308,17 @@ impl Session {
 
     /// Sends a request and waits for its answer, again and again while the cluster is busy with itself.
     pub(super) async fn ask<T>(
+        &mut self,
+        submit: impl Fn(&Requests<'_>) -> Result<(), NativeError>,
+        read: impl Fn(&Event) -> Option<T>,
+    ) -> Result<T, Error> {
+        let answer = self.insist(submit, read).await?;
+        self.trouble = None;
+        Ok(answer)
+    }
+
+    /// As [`ask`](Self::ask), for an answer that may hold nothing but trouble.
+    async fn insist<T>(
         &mut self,
         submit: impl Fn(&Requests<'_>) -> Result<(), NativeError>,
         read: impl Fn(&Event) -> Option<T>,
@@ -334,10 +376,7 @@ impl Session {
                 // Of a failed request there is nothing to read; librdkafka asserts that nobody tries.
                 _ => match event.error().map(|()| read(&event)) {
                     Err(error) => return Ok(Err(error)),
-                    Ok(Some(answer)) => {
-                        self.trouble = None;
-                        return Ok(Ok(answer));
-                    }
+                    Ok(Some(answer)) => return Ok(Ok(answer)),
                     // Not an answer: statistics, say.
                     Ok(None) => {}
                 },
