@@ -123,7 +123,8 @@ impl Admin {
                 if let ConfigResource::Broker(id) = resource
                     && !brokers.contains(id)
                 {
-                    answers.insert(at, Err(Error::config(format!("{resource} is not in the cluster: {brokers:?} are"))));
+                    answers
+                        .insert(at, Err(Error::config(format!("{resource} is not in the cluster: {brokers:?} are"))));
                 }
             }
         }
@@ -188,9 +189,7 @@ impl ConfigResource {
 
     fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Topic(name) if !is_topic_name(name) => {
-                Err(Error::config(format!("{name:?} is no name of a topic")))
-            }
+            Self::Topic(name) if !is_topic_name(name) => Err(Error::config(format!("{name:?} is no name of a topic"))),
             Self::Broker(id @ ..0) => Err(Error::config(format!("a broker's number is not negative, as {id} is"))),
             Self::Group(id) => check_group(id),
             _ => Ok(()),

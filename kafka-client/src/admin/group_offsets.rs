@@ -373,11 +373,7 @@ async fn plan(
 type Edges<'a> = (((&'a str, i32), Result<Listed, Error>), Result<Listed, Error>);
 
 /// Commits the changes that can be, and puts what becomes of them in their place.
-async fn commit(
-    session: &mut Session,
-    group: &str,
-    changes: &mut [Result<OffsetChange, Error>],
-) -> Result<(), Error> {
+async fn commit(session: &mut Session, group: &str, changes: &mut [Result<OffsetChange, Error>]) -> Result<(), Error> {
     let ready: Vec<(usize, (String, i32), i64)> = changes
         .iter()
         .enumerate()

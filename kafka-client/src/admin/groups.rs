@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::session::Session;
 use super::Admin;
+use super::session::Session;
 use crate::native::admin::Requests;
 use crate::native::admin::groups::{Described, DescribedMember, Kind, Listed};
 use crate::native::{Code, Event, NativeError};
@@ -302,8 +302,7 @@ pub enum GroupState {
 }
 
 impl GroupState {
-    const ALL: [Self; 5] =
-        [Self::PreparingRebalance, Self::CompletingRebalance, Self::Stable, Self::Dead, Self::Empty];
+    const ALL: [Self; 5] = [Self::PreparingRebalance, Self::CompletingRebalance, Self::Stable, Self::Dead, Self::Empty];
 
     /// Kafka's name for it.
     pub fn name(self) -> &'static str {

@@ -18,12 +18,7 @@ pub(super) struct Goal {
 }
 
 /// Where the offset is to go; `None`: there is none to shift. `found` is what was looked for by time.
-pub(super) fn goal(
-    target: OffsetTarget,
-    committed: Option<i64>,
-    range: Range,
-    found: Option<i64>,
-) -> Option<Goal> {
+pub(super) fn goal(target: OffsetTarget, committed: Option<i64>, range: Range, found: Option<i64>) -> Option<Goal> {
     let wanted = match target {
         OffsetTarget::At(OffsetSpec::Earliest) => range.earliest,
         OffsetTarget::At(OffsetSpec::Latest) => range.latest,

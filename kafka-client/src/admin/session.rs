@@ -109,7 +109,8 @@ impl Session {
             false => {
                 let topics: Vec<(Kind, &str)> = names.iter().map(|name| (Kind::Topic, *name)).collect();
                 let configs = self.ask(|requests| requests.describe_configs(&topics), Event::configs).await?;
-                let lines = |entries: Vec<_>| entries.into_iter().map(|entry: Entry| (entry.name, entry.value)).collect();
+                let lines =
+                    |entries: Vec<_>| entries.into_iter().map(|entry: Entry| (entry.name, entry.value)).collect();
                 Ok(configs.into_iter().map(|((_, name), config)| (name, config.map(lines))).collect())
             }
         }
@@ -292,7 +293,9 @@ impl Session {
             if late {
                 self.attempt *= 2;
             }
-            if (late || moved) && let Err(error) = self.reconnect().await {
+            if (late || moved)
+                && let Err(error) = self.reconnect().await
+            {
                 busy.into_keys().for_each(|at| answers[at] = Some(Err(error.clone())));
                 break;
             }

@@ -79,7 +79,8 @@ async fn offsets_of_a_group_are_planned_altered_read_and_measured() {
     let expected = [("orders".to_owned(), 0, Some(7)), ("orders".to_owned(), 1, Some(0))];
     assert_eq!(committed(&kafka, "billing").await, expected);
     let lags = admin.group_lag("billing", ALL).await.unwrap();
-    let told: Vec<_> = lags.into_iter().map(Result::unwrap).map(|one| (one.committed(), one.end(), one.lag())).collect();
+    let told: Vec<_> =
+        lags.into_iter().map(Result::unwrap).map(|one| (one.committed(), one.end(), one.lag())).collect();
     assert_eq!(told, [(7, 10, 3), (0, 0, 0)]);
     assert!(admin.group_lag("another", ALL).await.unwrap().is_empty());
 }
@@ -96,7 +97,8 @@ async fn a_partition_that_cannot_be_altered_keeps_no_other_from_it() {
         assert_eq!((error.kind(), error.partition()), (ErrorKind::UnknownTopic, Some(of[at].1)), "{error}");
     }
     assert_eq!(committed(&kafka, "billing").await, [("orders".to_owned(), 0, Some(10))]);
-    let shifted = admin.alter_group_offsets("billing", &[("orders", 1), ("orders", 0)], OffsetTarget::ShiftBy(-1)).await;
+    let shifted =
+        admin.alter_group_offsets("billing", &[("orders", 1), ("orders", 0)], OffsetTarget::ShiftBy(-1)).await;
     let shifted = shifted.unwrap();
     assert_eq!(
         shifted[0].as_ref().unwrap_err().to_string(),
@@ -154,7 +156,10 @@ async fn what_the_embedded_broker_cannot_do_with_groups_is_said() {
     let now = OffsetSpec::Timestamp(std::time::SystemTime::now());
     for (error, expected) in [
         (admin.list_groups().await.err(), "list groups failed: the embedded broker cannot list groups"),
-        (admin.describe_groups(&["a"]).await.err(), "describe groups failed: the embedded broker cannot describe groups"),
+        (
+            admin.describe_groups(&["a"]).await.err(),
+            "describe groups failed: the embedded broker cannot describe groups",
+        ),
         (admin.delete_groups(&["a"]).await.err(), "delete groups failed: the embedded broker cannot delete groups"),
         (
             admin.delete_group_offsets("a", &[("orders", 0)]).await.err(),
@@ -193,11 +198,17 @@ async fn what_no_group_or_resource_can_be_is_refused_before_anybody_is_asked() {
         (admin.delete_groups(&["nul\0"]).await.err(), "has no NUL"),
         (admin.group_offsets(&long).await.err(), "32767 bytes at most, not 40000"),
         (admin.list_groups_in(&[GroupState::Unknown]).await.err(), "`GroupState::Unknown`"),
-        (admin.group_offsets_of("a", &[("orders", 0), ("orders", 0)]).await.err(), "for orders-0: the partition is named"),
+        (
+            admin.group_offsets_of("a", &[("orders", 0), ("orders", 0)]).await.err(),
+            "for orders-0: the partition is named",
+        ),
         (admin.group_offsets_of("a", &[("or ders", 0)]).await.err(), "\"or ders\" is no name of a topic"),
         (admin.group_lag("", ALL).await.err(), "a group's id is not empty"),
         (admin.alter_group_offsets("a", &[("orders", -1)], OffsetSpec::Latest).await.err(), "not negative, as -1 is"),
-        (admin.alter_group_offsets("a", &[("orders", 0)], OffsetTarget::Exact(-2)).await.err(), "not negative, as -2 is"),
+        (
+            admin.alter_group_offsets("a", &[("orders", 0)], OffsetTarget::Exact(-2)).await.err(),
+            "not negative, as -2 is",
+        ),
         (
             admin
                 .list_offsets(

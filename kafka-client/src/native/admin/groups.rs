@@ -238,9 +238,7 @@ unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> D
                 let names = (0..count).map(|at| sys::rd_kafka_AclOperation_name(*operations.add(at)));
                 names.map(|name| text(name)).collect()
             }),
-            members: (0..members)
-                .map(|at| member(sys::rd_kafka_ConsumerGroupDescription_member(group, at)))
-                .collect(),
+            members: (0..members).map(|at| member(sys::rd_kafka_ConsumerGroupDescription_member(group, at))).collect(),
         }
     }
 }
@@ -270,9 +268,8 @@ unsafe fn partitions(assignment: *const sys::rd_kafka_MemberAssignment_t) -> Vec
         return Vec::new();
     }
     // SAFETY: alive, and the list with it; it is copied, and not changed.
-    let entries = unsafe {
-        crate::native::partitions::entries(sys::rd_kafka_MemberAssignment_partitions(assignment).cast_mut())
-    };
+    let entries =
+        unsafe { crate::native::partitions::entries(sys::rd_kafka_MemberAssignment_partitions(assignment).cast_mut()) };
     entries.into_iter().map(|entry| (entry.topic, entry.partition)).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Offsets: where partitions start and end, and what groups have committed.
 
-use std::slice;
 use std::ptr;
+use std::slice;
 
 use rdkafka_sys::bindings as sys;
 
@@ -199,12 +199,8 @@ impl Event {
             let altered = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(self.raw());
             let deleted = sys::rd_kafka_event_DeleteConsumerGroupOffsets_result(self.raw());
             let groups = match () {
-                () if !altered.is_null() => {
-                    sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(altered, &mut count)
-                }
-                () if !deleted.is_null() => {
-                    sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups(deleted, &mut count)
-                }
+                () if !altered.is_null() => sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(altered, &mut count),
+                () if !deleted.is_null() => sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups(deleted, &mut count),
                 () => return None,
             };
             list(groups, count)
