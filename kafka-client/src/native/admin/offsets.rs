@@ -187,7 +187,7 @@ impl Event {
             list(sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count), count)
         };
         // SAFETY: the groups live as long as the event.
-        Some(unsafe { per_partition(groups, |line| committed(line)) })
+        Some(unsafe { per_partition(groups, committed) })
     }
 
     /// What became of offsets that were to be committed or to go. `None` if the event answers something else.
