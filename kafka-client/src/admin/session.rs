@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{TopicConfig, TopicSpec, is_transient};
+use super::topics::{TopicConfig, TopicSpec};
+use super::{is_embedded, is_transient};
 use crate::config::check_client;
 use crate::native::admin::configs::{Entry, Kind};
 use crate::native::admin::groups::Listing;
@@ -84,18 +85,15 @@ impl Session {
 
     /// What the cluster can do of a spec: the embedded broker has neither configurations nor replicas.
     pub(super) fn supported(&self, spec: &TopicSpec) -> TopicSpec {
-        if !self.is_embedded() || (spec.config.is_empty() && spec.replication.is_none()) {
+        if !self.is_embedded() || spec.is_bare() {
             return spec.clone();
         }
         tracing::debug!(topic = spec.name(), "the embedded broker has no configurations and no replicas: left out");
-        TopicSpec { replication: None, config: Vec::new(), ..spec.clone() }
+        TopicSpec::new(spec.name(), spec.partitions())
     }
 
     pub(super) fn is_embedded(&self) -> bool {
-        #[cfg(feature = "embedded")]
-        return self.kafka.embedded_handle().is_some();
-        #[cfg(not(feature = "embedded"))]
-        false
+        is_embedded(&self.kafka)
     }
 
     /// What is known of topics, by whichever broker is asked; one that does not exist is left out.

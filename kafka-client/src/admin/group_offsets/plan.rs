@@ -1,7 +1,7 @@
 //! Where a group's offset on one partition is to go. Pure: the plan of a dry run is the plan that is carried out.
 
-use super::group_offsets::OffsetTarget;
-use super::offsets::OffsetSpec;
+use super::OffsetTarget;
+use crate::admin::offsets::OffsetSpec;
 
 /// Where a partition starts and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
