@@ -26,7 +26,12 @@ mod logging;
 #[allow(unsafe_code, reason = "the one room that talks to librdkafka; each block says why it is sound")]
 mod native;
 
-pub use admin::{Admin, Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
+pub use admin::{
+    AclOperation, Admin, CommittedOffset, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource, Deleted,
+    DeletedGroup, Ensured, GroupDescription, GroupList, GroupListing, GroupMember, GroupState, GroupType, Isolation,
+    ListedOffset, Node, OffsetChange, OffsetSpec, OffsetTarget, PartitionLag, ResourceConfig, TopicChange,
+    TopicDescription, TopicSpec,
+};
 pub use consumer::{
     Acknowledgeable, Assigned, Assignor, Batching, BoxError, Completion, Concurrency, Consumer, ConsumerBuilder,
     ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health,

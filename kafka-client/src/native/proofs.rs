@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 
+use super::admin::Requests;
+use super::admin::configs::{Change, Kind};
+use super::admin::offsets::Spec;
 use super::message::Status;
 use super::mock::Mock;
 use super::topic::{Batch, Outgoing, Piece};
@@ -311,4 +314,87 @@ fn fetched_records_can_be_cut_short() {
         let _ = fetched.into_messages().next();
     }
     assert_eq!(block_on(partition.fetched(4, || true)).len(), 0);
+}
+
+/// Polls for the answer to an admin request.
+fn answer<T>(queue: &Queue, read: impl Fn(&Event) -> Option<T>) -> T {
+    let mut answer = None;
+    events(queue, EventKind::Other, |event| {
+        event.error().unwrap();
+        answer = read(event);
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn offsets_are_committed_read_and_listed_by_request_and_metadata_may_be_any_bytes() {
+    let fixture = Fixture::new("t", 2);
+    let (client, queue) = fixture.consumer("g");
+    let requests = Requests { client: &client, answers: &queue, wait: WAIT, broker: None };
+    requests.list_offsets(&[("t", 0, Spec::Earliest), ("t", 1, Spec::Latest)], true).unwrap();
+    let listed = answer(&queue, Event::listed_offsets);
+    let offsets: Vec<_> = listed.iter().map(|(at, one)| (at.1, one.as_ref().unwrap().offset)).collect();
+    assert_eq!(offsets, [(0, Some(0)), (1, Some(0))]);
+    requests.list_offsets(&[("t", 0, Spec::Timestamp(5)), ("t", 7, Spec::Latest)], false).unwrap();
+    let listed = answer(&queue, Event::listed_offsets);
+    assert_eq!(listed[0].1.as_ref().unwrap().offset, None);
+    assert_eq!(listed[1].1.as_ref().unwrap_err().name, "_UNKNOWN_PARTITION");
+
+    requests.alter_group_offsets("g", &[("t", 1, 7), ("u", 0, 1)]).unwrap();
+    let altered = answer(&queue, Event::changed_offsets);
+    let failed: Vec<_> = altered.iter().map(|(at, one)| (at.0.as_str(), one.as_ref().err().map(|e| e.name))).collect();
+    assert_eq!(failed, [("t", None), ("u", Some("UNKNOWN_TOPIC_OR_PART"))]);
+
+    let results = Queue::new(&client).wakes();
+    let mut offsets = Partitions::new();
+    offsets.add("t", 0, Some(3), Some(b"any \xff \0 bytes")).unwrap();
+    client.commit(&offsets, &results).unwrap();
+    block_on(results.next()).error().unwrap();
+    requests.group_offsets("g", Some(&[("t", 1), ("t", 0)])).unwrap();
+    let committed = answer(&queue, Event::committed_offsets);
+    let told: Vec<_> = committed.into_iter().map(|((_, partition), one)| (partition, one.unwrap())).collect();
+    let told: Vec<_> = told.iter().map(|(at, one)| (*at, one.offset, one.metadata.as_slice())).collect();
+    assert_eq!(told, [(0, Some(3), &b"any \xff \0 bytes"[..]), (1, Some(7), b"")]);
+
+    let all = client.all_partitions(WAIT).unwrap();
+    assert_eq!(all, [("t".to_owned(), 0), ("t".to_owned(), 1)]);
+}
+
+#[test]
+fn requests_that_nobody_answers_are_answered_as_such() {
+    let fixture = Fixture::new("t", 1);
+    fixture.mock.reachable(1, false).unwrap();
+    let (client, queue) = fixture.producer();
+    let requests = Requests { client: &client, answers: &queue, wait: Duration::from_millis(50), broker: None };
+    requests.list_groups(&["Stable", "Empty"]).unwrap();
+    let listing = answer(&queue, Event::groups);
+    assert!(listing.groups.is_empty());
+    assert_eq!(listing.errors.iter().map(|error| error.name).collect::<Vec<_>>(), ["_TIMED_OUT"]);
+    requests.describe_groups(&["g"]).unwrap();
+    let described = answer(&queue, Event::group_descriptions);
+    assert_eq!((described[0].0.as_str(), described[0].1.as_ref().unwrap_err().name), ("g", "_TIMED_OUT"));
+    requests.delete_groups(&["g"]).unwrap();
+    assert_eq!(answer(&queue, Event::deleted_groups)[0].1.as_ref().unwrap_err().name, "_TIMED_OUT");
+    // These fail as a whole: there is nothing to read.
+    let failed = || {
+        events(&queue, EventKind::Other, |event| {
+            assert_eq!(event.error().unwrap_err().name, "_TIMED_OUT");
+            assert!(event.groups().is_none() && event.configs().is_none_or(|configs| configs.is_empty()));
+            assert!(event.committed_offsets().is_none_or(|offsets| offsets.is_empty()));
+            true
+        });
+    };
+    requests.delete_group_offsets("g", &[("t", 0)]).unwrap();
+    failed();
+    requests.group_offsets("g", None).unwrap();
+    failed();
+    requests.list_offsets(&[("t", 0, Spec::MaxTimestamp)], true).unwrap();
+    failed();
+    requests.describe_configs(&[(Kind::Topic, "t"), (Kind::Group, "g")]).unwrap();
+    failed();
+    let lines =
+        [("a", Change::Set("1")), ("b", Change::Delete), ("c", Change::Append("2")), ("d", Change::Subtract("3"))];
+    requests.alter_configs(&[(Kind::Topic, "t", lines.to_vec())]).unwrap();
+    failed();
 }
