@@ -143,7 +143,8 @@ fn the_report_of_a_delivered_record_has_its_timestamp() {
         left == 0
     });
     assert_eq!(timestamps[0], 1_234);
-    assert!(timestamps[1] > 1_234, "now");
+    // The mock stamps a batch as a whole, so it may be the first one's or the time of sending.
+    assert!(timestamps[1] >= 1_234, "{timestamps:?}");
 }
 
 #[test]

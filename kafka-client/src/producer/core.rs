@@ -505,3 +505,63 @@ impl Drop for Place<'_> {
         granted.into_iter().for_each(|waiter| waiter.waker.wake());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { records: 1_000, bytes: 100_000 };
+
+    /// A core of which a sender has taken one record, and has room for more.
+    fn lent() -> (Core, Ahead) {
+        let (core, mut ahead) = (Core::new(LIMITS), Ahead::none());
+        assert!(core.take_ahead(10, &mut ahead).is_ok());
+        assert!(ahead.loan.records() > 0 && ahead.loan.records() <= LIMITS.records / ahead::SHARE);
+        (core, ahead)
+    }
+
+    #[test]
+    fn room_taken_ahead_counts_as_in_flight_only_when_it_is_used() {
+        let (core, mut ahead) = lent();
+        assert_eq!(core.in_flight(), 1);
+        assert!(ahead.take(10).is_some());
+        assert_eq!(core.in_flight(), 2);
+        core.give_back(&ahead);
+        assert_eq!((core.in_flight(), ahead.take(10).is_none()), (2, true));
+        assert!(core.take_many(LIMITS.records - 2, 0).is_ok(), "all the rest is there for others");
+    }
+
+    #[test]
+    fn whoever_finds_no_room_gets_what_a_sender_has_not_used() {
+        let (core, mut ahead) = lent();
+        assert!(core.take_many(LIMITS.records - 1, 0).is_ok(), "the loan is called in");
+        assert!(ahead.take(10).is_none());
+        assert!(matches!(core.take_ahead(10, &mut ahead), Err(Refusal::Full)));
+        assert_eq!(core.in_flight(), LIMITS.records);
+    }
+
+    #[test]
+    fn after_close_a_sender_has_no_room_left() {
+        let (core, mut ahead) = lent();
+        assert!(core.close());
+        assert!(ahead.take(10).is_none());
+        assert!(matches!(core.take_ahead(10, &mut ahead), Err(Refusal::Closed)));
+        assert_eq!(core.in_flight(), 1);
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_a_sender_has_sent_and_not_for_what_it_might_send() {
+        let (core, mut ahead) = lent();
+        let mut drained = Box::pin(core.drained());
+        assert!(drained.as_mut().now_or_never().is_none());
+        assert!(ahead.take(10).is_none(), "what is sent from here on belongs to the next flush");
+        assert!(core.take_ahead(10, &mut ahead).is_ok());
+        let mut settled = Settled { records: 1, bytes: 10, ..Settled::default() };
+        settled.totals[0].delivered = 1;
+        core.settle(&mut settled);
+        assert!(drained.as_mut().now_or_never().is_some());
+        assert_eq!(core.in_flight(), 1);
+    }
+}

@@ -23,12 +23,15 @@ type Chunk = [Slot; CHUNK];
 static SPARE: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
 
 fn spare_or_new() -> &'static Chunk {
-    SPARE.lock().pop().unwrap_or_else(|| {
-        // In place: on the stack it would be large.
-        let slots: Box<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
-        let Ok(chunk) = <Box<Chunk>>::try_from(slots) else { unreachable!("there are as many as the chunk has") };
-        Box::leak(chunk)
-    })
+    let spare = SPARE.lock().pop();
+    spare.unwrap_or_else(fresh)
+}
+
+fn fresh() -> &'static Chunk {
+    // In place: on the stack it would be large.
+    let slots: Box<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
+    let Ok(chunk) = <Box<Chunk>>::try_from(slots) else { unreachable!("there are as many as the chunk has") };
+    Box::leak(chunk)
 }
 
 /// Slots in a row, to be claimed one after the other; somebody else may claim them too.
@@ -59,7 +62,10 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new() -> Self {
-        let first = spare_or_new();
+        Self::of(spare_or_new())
+    }
+
+    fn of(first: &'static Chunk) -> Self {
         Self { chunks: vec![first], current: first, index: 0, at: 0 }
     }
 
@@ -147,7 +153,7 @@ mod tests {
 
     #[test]
     fn results_that_are_kept_unread_do_not_make_the_ring_grow_for_ever() {
-        let mut ring = Ring::new();
+        let mut ring = Ring::of(fresh());
         let kept: Vec<_> = (0..3 * MOST_TAKEN).map(|_| ring.next()).collect();
         for _ in 0..20 * CHUNK {
             ring.next().clear();
@@ -158,7 +164,7 @@ mod tests {
 
     #[test]
     fn slots_are_used_again_and_unread_results_are_passed_over() {
-        let mut ring = Ring::new();
+        let mut ring = Ring::of(fresh());
         let kept = ring.next();
         for _ in 0..3 * CHUNK {
             let slot = ring.next();
@@ -177,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_run_shares_its_slots_with_whoever_comes_round() {
-        let mut ring = Ring::new();
+        let mut ring = Ring::of(fresh());
         let mut run = ring.run(10);
         let Some(first) = run.next() else { panic!("all are free") };
         // Once round: the others of the run go to whoever comes first.
@@ -191,11 +197,11 @@ mod tests {
 
     #[test]
     fn the_next_owner_of_a_chunk_passes_over_what_is_still_unread() {
-        let mut ring = Ring::new();
+        let mut ring = Ring::of(fresh());
         let (chunk, kept) = (ring.current, ring.next());
         // As `drop` does, but that no other test takes the chunk.
         ring.chunks.clear();
-        let mut next = Ring { chunks: vec![chunk], current: chunk, index: 0, at: 0 };
+        let mut next = Ring::of(chunk);
         let taken: Vec<_> = (0..CHUNK - 1).map(|_| next.next()).collect();
         assert_eq!(next.chunks.len(), 1, "all the others are free");
         assert!(taken.iter().all(|slot| !ptr::eq(*slot, kept)));

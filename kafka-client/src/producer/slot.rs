@@ -1,13 +1,11 @@
 //! Slots: where the result of a record waits for whoever sent it.
 //!
 //! ```text
-//!            claim            report                      read
-//!   FREE ───────────▶ PENDING ──────▶ DELIVERED / FAILED ──────▶ FREE
-//!                      │  │ ▲                  ▲   ▲
-//!                polled│  │ └── PENDING again  │   │ report (and a waker is woken, or a callback is called)
-//!                      ▼  │     never          │   │
-//!                  WAITING│────────────────────┘   │        the delivery is dropped: ABANDONED, and FREE by the report
-//!                         └▶ CALLBACK ─────────────┘
+//!        claim            report                       read
+//!   FREE ─────▶ PENDING ─────────▶ DELIVERED, FAILED ──────▶ FREE
+//!                  ├─ polled ──▶ WAITING ── report, wakes ──▶ DELIVERED, FAILED
+//!                  ├─ expect ──▶ CALLBACK ─ report, calls ──▶ DELIVERED, FAILED
+//!                  └─ dropped ─▶ ABANDONED ─ report ────────▶ FREE
 //! ```
 //!
 //! The common way (claimed, delivered, read) is three atomic steps, and takes no lock. Whatever has more to say than
