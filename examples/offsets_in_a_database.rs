@@ -53,7 +53,7 @@ impl RebalanceListener for Books {
         }
         let transaction = self.database.begin_read()?;
         let offsets = transaction.open_table(OFFSETS)?;
-        for partition in assigned.partitions().to_vec() {
+        for partition in assigned.partitions() {
             if let Some(next) = offsets.get(&*partition.to_string())? {
                 assigned.start_at(&partition, StartAt::Offset(next.value()));
             }

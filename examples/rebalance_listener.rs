@@ -37,8 +37,8 @@ struct Ledger {
 impl RebalanceListener for Ledger {
     /// No record of these partitions is handled before this returns.
     async fn assigned(&self, assigned: &mut Assigned) -> Result<(), BoxError> {
-        self.say("assigned", assigned.partitions());
-        for partition in assigned.partitions().to_vec() {
+        self.say("assigned", &assigned.partitions());
+        for partition in assigned.partitions() {
             self.balances().insert(partition.partition(), 0);
             // State in memory has to be built again. The group's committed offset would be too late for that.
             assigned.start_at(&partition, StartAt::Beginning);

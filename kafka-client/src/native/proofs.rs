@@ -12,7 +12,7 @@ use super::admin::offsets::Spec;
 use super::message::Status;
 use super::mock::Mock;
 use super::topic::{Batch, Outgoing, Piece};
-use super::{Client, Event, EventKind, Message, Partitions, Queue, Role, Topic};
+use super::{Client, Event, EventKind, Message, Owner, Partitions, Queue, Role, Token, Topic};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -62,17 +62,23 @@ fn events(queue: &Queue, kind: EventKind, mut done: impl FnMut(&Event) -> bool) 
     panic!("no {kind:?} that ends the wait within {WAIT:?}");
 }
 
-fn reports(queue: &Queue, count: usize) -> Vec<(usize, i64, Status)> {
+/// The number in a token that `outgoing` has made.
+fn number(token: Token) -> u32 {
+    let Owner::Batch { batch: 0, index } = token.owner() else { panic!("not one of ours: {token:?}") };
+    index
+}
+
+fn reports(queue: &Queue, count: usize) -> Vec<(u32, i64, Status)> {
     let mut all = Vec::new();
     events(queue, EventKind::Delivery, |event| {
-        event.for_each_delivery(|message, token| all.push((token, message.offset(), message.status())));
+        event.for_each_delivery(|message, token| all.push((number(token), message.offset(), message.status())));
         all.len() >= count
     });
     all
 }
 
-fn outgoing<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, token: usize) -> Outgoing<'a> {
-    Outgoing { partition: Some(0), key, value, token }
+fn outgoing<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, number: u32) -> Outgoing<'a> {
+    Outgoing { partition: Some(0), key, value, token: Token::of_batch(0, number, 0) }
 }
 
 const NO_HEADERS: [(&[u8], Option<&[u8]>); 0] = [];
@@ -105,16 +111,43 @@ fn every_way_to_produce_comes_back_with_its_token() {
     let mut batch = Batch::default();
     let mut filling = batch.fill(100);
     values.iter().for_each(|value| filling.push(Some(0), Piece::Null, Piece::InPlace(value)));
-    filling.produce(&topic, &[], |at| 100 + at, |at, error, _, _| panic!("{at}: {error}"));
-    let mut tokens: Vec<usize> = reports(&queue, 105)
+    filling.produce(
+        &topic,
+        &[],
+        |at| Token::of_batch(0, 100 + at as u32, 0),
+        |at, error, _, _| panic!("{at}: {error}"),
+    );
+    let mut numbers: Vec<u32> = reports(&queue, 105)
         .into_iter()
-        .map(|(token, offset, status)| {
+        .map(|(number, offset, status)| {
             assert!(offset >= 0 && status == Status::Persisted);
-            token
+            number
         })
         .collect();
-    tokens.sort_unstable();
-    assert_eq!(tokens, (1..=5).chain(100..200).collect::<Vec<_>>());
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=5).chain(100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_report_of_a_delivered_record_has_its_timestamp() {
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    topic.produce_with(outgoing(None, Some(b"x"), 0), Some(1_234), NO_HEADERS.into_iter()).unwrap();
+    assert!(topic.produce(outgoing(None, Some(b"y"), 1)));
+    let mut timestamps = [0; 2];
+    let mut left = timestamps.len();
+    events(&queue, EventKind::Delivery, |event| {
+        event.for_each_delivery(|message, token| {
+            assert_eq!(message.timestamp().map(|(millis, _)| millis), Some(message.delivered_timestamp()));
+            timestamps[number(token) as usize] = message.delivered_timestamp();
+            left -= 1;
+        });
+        left == 0
+    });
+    assert_eq!(timestamps[0], 1_234);
+    // The mock stamps a batch as a whole, so it may be the first one's or the time of sending.
+    assert!(timestamps[1] >= 1_234, "{timestamps:?}");
 }
 
 #[test]
@@ -219,7 +252,7 @@ fn errors_say_what_and_which() {
     filling.produce(
         &topic,
         b"keyk2",
-        |at| at,
+        |at| Token::of_batch(0, at as u32, 0),
         |at, error, key, value| {
             refused.push((at, error.name, key.map(Vec::from), value.map(<[u8]>::len)));
         },
@@ -235,7 +268,7 @@ fn purged_records_come_back_unwritten() {
     fixture.mock.reachable(1, false).unwrap();
     let (client, queue) = fixture.producer();
     let topic = Topic::new(&client, "t").unwrap();
-    (0..10).for_each(|token| assert!(topic.produce(outgoing(None, Some(b"v"), token))));
+    (0..10).for_each(|number| assert!(topic.produce(outgoing(None, Some(b"v"), number))));
     assert!(!client.flush(Duration::from_millis(10)));
     client.purge();
     assert!(reports(&queue, 10).iter().all(|(_, _, status)| *status == Status::NotPersisted));
@@ -255,7 +288,7 @@ fn injected_errors_and_delays_reach_the_client() {
     assert!(topic.produce(outgoing(None, Some(b"v"), 9)));
     events(&queue, EventKind::Delivery, |event| {
         event.for_each_delivery(|message, token| {
-            assert_eq!((token, message.failed()), (9, true));
+            assert_eq!((number(token), message.failed()), (9, true));
             assert_eq!(message.report_error().unwrap_err().name, "MSG_SIZE_TOO_LARGE");
         });
         true
@@ -294,8 +327,8 @@ fn fetched_records_can_be_cut_short() {
     let (client, queue) = fixture.producer();
     let topic = Topic::new(&client, "t").unwrap();
     let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", Some(b"v"))];
-    for token in 0..10 {
-        topic.produce_with(outgoing(None, Some(b"v"), token), None, headers.into_iter()).unwrap();
+    for number in 0..10 {
+        topic.produce_with(outgoing(None, Some(b"v"), number), None, headers.into_iter()).unwrap();
     }
     reports(&queue, 10);
     let (client, _) = fixture.consumer("g");
