@@ -46,8 +46,7 @@ async fn handled_by_key(concurrency: Concurrency) -> BTreeMap<String, Vec<i64>> 
     eventually("all are handled", SOON, async || count.load(SeqCst) == 600).await;
     commits(&group, &topic, &[(0, 600)]).await;
     member.stop().await;
-    let ended = ended.lock().clone();
-    ended
+    std::mem::take(&mut ended.lock())
 }
 
 fn in_order(ended: &BTreeMap<String, Vec<i64>>) -> bool {

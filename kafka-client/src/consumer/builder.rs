@@ -351,7 +351,7 @@ impl ConsumerBuilder {
         settings.force("enable.auto.offset.store", "false", guarantee)?;
         settings.default("auto.offset.reset", "earliest");
         let max_bytes = self.max_buffered_bytes.unwrap_or(DEFAULT_BUFFERED_BYTES);
-        settings.default("queued.max.messages.kbytes", &max_bytes.div_ceil(1024).max(1).to_string());
+        settings.default("queued.max.messages.kbytes", max_bytes.div_ceil(1024).max(1).to_string());
         #[cfg(feature = "embedded")]
         if self.kafka.embedded_handle().is_some() {
             // A fetch that finds one partition empty holds up the others for this long; nothing is far away here.

@@ -353,7 +353,7 @@ impl Control {
             self.commit();
         }
         self.ticks += 1;
-        if self.ticks % GAUGES_EVERY == 0 {
+        if self.ticks.is_multiple_of(GAUGES_EVERY) {
             self.metrics.gauges(&self.client, &self.lanes, &self.shared.exposure);
         }
         let found = self.watchdog.look(&self.lanes, &self.settings.clock);
