@@ -153,6 +153,8 @@ impl Member {
         let consumer = kafka
             .consumer(movements.name())
             .group_protocol(GroupProtocol::Classic(Assignor::CooperativeSticky))
+            // The embedded broker refuses a commit that meets a rebalance, and partitions would count as lost.
+            .commit_interval(Duration::from_millis(20))
             .on_rebalance(ledger.clone())
             .route(movements, ledger.clone())
             .build()?;
