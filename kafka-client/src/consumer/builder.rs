@@ -427,7 +427,14 @@ impl ConsumerBuilder {
             None => DEFAULT_HEARTBEAT,
         };
         // The broker's clock runs since before the member heard of the rebalance.
-        let most = Duration::from_millis(max_poll).saturating_sub(heartbeat + AFTER_DRAIN);
+        let answer = AFTER_DRAIN.min(Duration::from_millis(max_poll) / 10);
+        let most = Duration::from_millis(max_poll).saturating_sub(heartbeat + answer);
+        if most.is_zero() {
+            return Err(Error::config(format!(
+                "`max.poll.interval.ms={max_poll}` leaves no time to finish records when partitions move: a member hears of \
+                 it up to {heartbeat:?} late"
+            )));
+        }
         let drain_timeout = match self.drain_timeout {
             Some(drain) if drain > most => {
                 return Err(Error::config(format!(

@@ -37,7 +37,8 @@ pub(super) enum Answer {
 impl Control {
     /// Starts committing what has been finished since the last time, unless a commit is under way.
     pub(super) fn commit(&mut self) {
-        if self.in_flight.is_some() {
+        // Without a member's id a commit would go out as that of nobody, which the broker accepts for an empty group.
+        if self.in_flight.is_some() || self.client.assignment_lost() {
             return;
         }
         let points = self.to_commit();

@@ -54,7 +54,7 @@ pub trait RebalanceListener: Send + Sync + 'static {
     }
 
     /// Partitions go to other members, or the consumer ends: their handlers have finished, and their offsets are
-    /// committed.
+    /// committed. Where this is not done by the deadline it is dropped, and the partitions are [`lost`](Self::lost).
     ///
     /// # Errors
     /// End the consumer.

@@ -190,6 +190,8 @@ impl Control {
             Ok(told) => told.map(|()| Left::InOrder),
             Err(_) => {
                 tracing::warn!("the rebalance listener did not end in time; its partitions count as lost");
+                // It hears so, since it may be in the middle of what it does when they are revoked.
+                self.heard.extend(partitions.iter().map(|one| (one.topic_arc().clone(), one.partition())));
                 Ok(Left::Lost)
             }
         }
