@@ -24,6 +24,7 @@ mod handler_failure;
 mod harness;
 mod interceptors;
 mod java_partition;
+mod kept_partitions;
 mod killed;
 mod list_offsets;
 mod poison;
