@@ -70,8 +70,28 @@ pub(crate) enum Starts {
     Empty,
     /// It holds as many messages as a round reads.
     Full,
+    /// Its first partitions hold messages whose keys matter.
+    Keyed(Keyed),
     /// There is none: the case needs no broker.
     Nowhere,
+}
+
+impl Starts {
+    /// Whether there is something to read from the beginning.
+    pub(crate) fn is_filled(self) -> bool {
+        matches!(self, Self::Full | Self::Keyed(_))
+    }
+}
+
+/// The messages of a topic whose keys matter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Keyed {
+    /// Partition 0 holds all messages, with keys drawn at random of 1,000; partition 1 as many, with those keys in turn.
+    AtRandomAndInTurn,
+    /// Partition 0 holds all messages, each with a key of its own.
+    Own,
+    /// Three partitions hold them, with keys in turn.
+    InThree,
 }
 
 const C_PRODUCE: Peer = Peer { name: "C produce loop", side: twin::produce };
@@ -215,6 +235,63 @@ pub(crate) const CASES: &[Case] = &[
         linger_ms: 0,
         ours: ours::offset_map::written_and_read,
         baseline: Peer { name: "JSON list of ranges", side: ours::offset_map::json_written_and_read },
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "consume-keyed",
+        about: "0 to 5 ms of work a record, 1 partition, 1,000 keys: 100 in flight, in order by key",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Keyed(Keyed::AtRandomAndInTurn),
+        messages: 10_000,
+        linger_ms: 5,
+        ours: ours::keyed::at_random,
+        baseline: Peer { name: "ours, by partition", side: ours::keyed::serial },
+        second: None,
+        further: Some(Further {
+            key: "second",
+            ours: ours::keyed::in_turn,
+            baseline: Peer { name: "ideal: slept / 100, keys in turn", side: ours::keyed::in_turn_ideal },
+            second: None,
+        }),
+        hot: false,
+    },
+    Case {
+        name: "consume-keyed-empty",
+        about: "by key, no work, 3 partitions",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Keyed(Keyed::InThree),
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::keyed::empty,
+        baseline: Peer { name: "ours, by partition", side: ours::keyed::empty_serial },
+        second: None,
+        further: None,
+        hot: true,
+    },
+    Case {
+        name: "consume-efficiency",
+        about: "the worst of 1, 5, 20, 100 ms of work, 10, 100, 1,000 in flight, without order and by key",
+        unit: Unit::Microseconds,
+        starts: Starts::Keyed(Keyed::Own),
+        messages: 100_000,
+        linger_ms: 5,
+        ours: ours::efficiency::worst,
+        baseline: Peer { name: "ideal: slept / in flight", side: ours::efficiency::ideal },
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "commit-awaited",
+        about: "from a record that is finished to the next one, which waits for its commit to be confirmed",
+        unit: Unit::Microseconds,
+        starts: Starts::Keyed(Keyed::Own),
+        messages: 2_100,
+        linger_ms: 5,
+        ours: ours::commit::awaited,
+        baseline: Peer { name: "C commit_queue", side: twin::commit_queue },
         second: None,
         further: None,
         hot: false,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Broker, Topic};
 use crate::cases::{Case, Peer, Starts, Unit};
 use crate::meter::{self, Used};
-use crate::twin;
+use crate::{ours, twin};
 
 /// What can fail in a benchmark: anything; the message is all that anybody wants of it.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -65,7 +65,7 @@ impl Load {
             ("group.id", format!("{}-{:08x}", self.topic, random() as u32)),
             ("enable.auto.commit", "false".into()),
             ("enable.auto.offset.store", "false".into()),
-            ("auto.offset.reset", if self.starts == Starts::Full { "earliest" } else { "latest" }.into()),
+            ("auto.offset.reset", if self.starts.is_filled() { "earliest" } else { "latest" }.into()),
             ("fetch.wait.max.ms", self.fetch_wait_ms.to_string()),
             // The default stops fetching a partition for a whole second once 100,000 messages wait.
             ("queued.min.messages", "1000000".into()),
@@ -88,7 +88,7 @@ impl Load {
 }
 
 /// What one side made of its load in one round.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sample {
     /// In the unit of the case.
     pub(crate) value: f64,
@@ -98,16 +98,25 @@ pub(crate) struct Sample {
     pub(crate) order_kept: Option<bool>,
     /// What else ours tells, by the keys of the line.
     pub(crate) figures: [Option<(&'static str, f64)>; 3],
+    /// Whether a control, which must lose the order, has lost it.
+    pub(crate) control_failed: Option<bool>,
+    /// The parts that a worst one was chosen from, in the unit of the ratio.
+    pub(crate) cells: Vec<(String, f64)>,
 }
 
 impl Sample {
     fn new(value: f64, operations: u64, used: Used) -> Self {
-        Self { value, operations, used, order_kept: None, figures: [None; 3] }
+        Self { value, operations, used, order_kept: None, figures: [None; 3], control_failed: None, cells: Vec::new() }
     }
 
     /// Operations a second.
     pub(crate) fn rate(operations: u64, used: Used) -> Self {
         Self::new(operations as f64 / used.wall.as_secs_f64(), operations, used)
+    }
+
+    /// Microseconds in all.
+    pub(crate) fn microseconds(operations: u64, used: Used) -> Self {
+        Self::new(used.wall.as_secs_f64() * 1e6, operations, used)
     }
 
     /// Nanoseconds an operation.
@@ -159,6 +168,10 @@ struct Line<'a> {
     further: BTreeMap<&'a str, FurtherFigures<'a>>,
     #[serde(flatten)]
     figures: BTreeMap<&'a str, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_failed: Option<bool>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cells: BTreeMap<&'a str, f64>,
     allocator: &'a str,
 }
 
@@ -179,9 +192,14 @@ struct FurtherFigures<'a> {
     ours: f64,
     baseline: f64,
     ratio: Spread,
-    added: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added: Option<Spread>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     second: Option<Second<'a>>,
+    #[serde(flatten)]
+    figures: BTreeMap<&'a str, f64>,
 }
 
 #[derive(Serialize)]
@@ -210,18 +228,35 @@ impl Series {
     }
 
     /// The medians of what else the samples tell.
-    fn figures(&self) -> BTreeMap<&'static str, f64> {
-        let mut figures = BTreeMap::<_, Vec<f64>>::new();
-        for (key, figure) in self.samples.iter().flat_map(|sample| sample.figures).flatten() {
-            figures.entry(key).or_default().push(figure);
-        }
-        figures.values_mut().for_each(|figures| figures.sort_unstable_by(f64::total_cmp));
-        figures.into_iter().map(|(key, figures)| (key, rounded(median(&figures)))).collect()
+    fn figures(&self) -> BTreeMap<&str, f64> {
+        medians(self.samples.iter().flat_map(|sample| sample.figures).flatten())
+    }
+
+    fn cells(&self) -> BTreeMap<&str, f64> {
+        medians(self.samples.iter().flat_map(|sample| &sample.cells).map(|(key, figure)| (key.as_str(), *figure)))
     }
 
     fn order_kept(&self) -> Option<bool> {
-        self.samples.iter().map(|sample| sample.order_kept).reduce(|all, one| Some(all? && one?)).flatten()
+        self.in_all_rounds(|sample| sample.order_kept)
     }
+
+    fn control_failed(&self) -> Option<bool> {
+        self.in_all_rounds(|sample| sample.control_failed)
+    }
+
+    fn in_all_rounds(&self, told: impl Fn(&Sample) -> Option<bool>) -> Option<bool> {
+        self.samples.iter().map(told).reduce(|all, one| Some(all? && one?)).flatten()
+    }
+}
+
+/// The median of the figures of each key.
+fn medians<'a>(all: impl Iterator<Item = (&'a str, f64)>) -> BTreeMap<&'a str, f64> {
+    let mut figures = BTreeMap::<_, Vec<f64>>::new();
+    for (key, figure) in all {
+        figures.entry(key).or_default().push(figure);
+    }
+    figures.values_mut().for_each(|figures| figures.sort_unstable_by(f64::total_cmp));
+    figures.into_iter().map(|(key, figures)| (key, rounded(median(&figures)))).collect()
 }
 
 /// Ours and what it is compared with.
@@ -252,7 +287,7 @@ pub(crate) fn measure(
     twin_only: bool,
 ) -> Outcome<()> {
     let mut messages = messages.unwrap_or(case.messages);
-    if case.starts == Starts::Full {
+    if case.starts.is_filled() {
         messages = messages.min(broker.keeps());
     }
     if case.further.is_some() {
@@ -289,9 +324,13 @@ pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Out
         starts: case.starts,
         fetch_wait_ms: broker.fetch_wait_ms(),
     };
-    if case.starts == Starts::Full {
+    if case.starts.is_filled() {
         eprintln!("{}: filling a topic with {messages} messages", case.name);
-        twin::fill(&load)?;
+    }
+    match case.starts {
+        Starts::Full => twin::fill(&load)?,
+        Starts::Keyed(keyed) => ours::fill(&load, keyed)?,
+        Starts::Empty | Starts::Nowhere => (),
     }
     Ok((topic, load))
 }
@@ -336,8 +375,10 @@ fn line<'a>(
         ours: value(ours),
         baseline: value(baseline),
         ratio: ratio(unit, ours, baseline),
-        added: added(ours, baseline),
+        added: (!unit.is_rate()).then(|| added(ours, baseline)),
+        order_kept: ours.order_kept(),
         second: second.as_ref().map(|second| second_of(ours, second)),
+        figures: ours.figures(),
     };
     Line {
         case: case.name,
@@ -361,6 +402,8 @@ fn line<'a>(
             .map(|(further, contest)| (further.key, further_of(contest)))
             .collect(),
         figures: ours.figures(),
+        control_failed: ours.control_failed(),
+        cells: ours.cells(),
         allocator: meter::ALLOCATOR_NAME,
     }
 }

@@ -1,16 +1,22 @@
 //! Our side of every case, written as a user would: the public API, and nothing else. But for the parts of a consumer
 //! that are measured by themselves.
 
+pub(crate) mod commit;
 mod consume;
+pub(crate) mod efficiency;
+mod fill;
+pub(crate) mod keyed;
 mod latency;
 pub(crate) mod offset_map;
 mod produce;
 pub(crate) mod tracker;
+mod work;
 
 use kafka_client::{Bytes, ConsumerBuilder, Kafka, Producer, Topic};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use consume::{batches, records};
+pub(crate) use fill::fill;
 pub(crate) use latency::{acknowledgement, end_to_end};
 pub(crate) use produce::{awaited, awaited_shared, batch, callback, saturated};
 

@@ -10,7 +10,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use crate::cases::Starts;
 use crate::frame::{Load, Outcome, PARTITIONS, SATURATED_QUEUE, SATURATED_TASKS, Sample, VALUE};
 use crate::meter::Window;
 use crate::trip::Trip;
@@ -123,7 +122,7 @@ fn receive_trip(load: &Load, trip: &Trip) -> Outcome<()> {
 
 /// As the twin assigns them.
 fn assignment(load: &Load) -> Outcome<TopicPartitionList> {
-    let offset = if load.starts == Starts::Full { Offset::Beginning } else { Offset::End };
+    let offset = if load.starts.is_filled() { Offset::Beginning } else { Offset::End };
     let mut partitions = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
         partitions.add_partition_offset(&load.topic, partition, offset)?;

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code, reason = "the baseline is the C interface itself")]
 
+mod commit;
 mod consume;
 mod latency;
 mod produce;
@@ -14,6 +15,7 @@ use std::marker::PhantomData;
 
 use rdkafka_sys::bindings as c;
 
+pub(crate) use commit::commit_queue;
 pub(crate) use consume::{consume_batch, consumer_poll};
 pub(crate) use latency::{end_to_end, send_trip, sync_produce};
 pub(crate) use produce::{fill, produce, produce_in_batches};

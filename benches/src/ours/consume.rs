@@ -12,9 +12,9 @@ use crate::meter::Window;
 
 /// What handlers count. Lanes take turns on one thread here, so nobody waits for the lock.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     counts: Mutex<Counts>,
-    last: Notify,
+    pub(super) last: Notify,
 }
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct Counts {
 
 impl Tally {
     /// Counts records; the window opens at the first and closes at the last.
-    fn add(&self, messages: u64, bytes: usize, offsets: i64, expected: u64) {
+    pub(super) fn add(&self, messages: u64, bytes: usize, offsets: i64, expected: u64) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.window.get_or_insert_with(Window::open);
         counts.messages += messages;
@@ -41,9 +41,9 @@ impl Tally {
         }
     }
 
-    fn sample(&self) -> Outcome<Sample> {
+    pub(super) fn sample(&self) -> Outcome<Sample> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.sample.ok_or_else(|| format!("only {} messages were consumed", counts.messages).into())
+        counts.sample.clone().ok_or_else(|| format!("only {} messages were consumed", counts.messages).into())
     }
 }
 

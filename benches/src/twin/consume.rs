@@ -9,7 +9,6 @@ use std::time::Duration;
 use rdkafka_sys::bindings as c;
 
 use super::{Client, NO_ERROR, error_text};
-use crate::cases::Starts;
 use crate::frame::{Load, Outcome, PARTITIONS, Sample};
 use crate::meter::Window;
 
@@ -129,7 +128,7 @@ pub(crate) fn consume_batch(load: &Load) -> Outcome<Sample> {
     tally.finish()
 }
 
-fn open<'o, O: Sync>(load: &Load, opaque: &'o O) -> Outcome<Client<'o, O>> {
+pub(super) fn open<'o, O: Sync>(load: &Load, opaque: &'o O) -> Outcome<Client<'o, O>> {
     let settings = load.consumer_settings();
     Client::open(c::rd_kafka_type_t::RD_KAFKA_CONSUMER, &load.bootstrap, &settings, opaque, |_| ())
 }
@@ -137,7 +136,7 @@ fn open<'o, O: Sync>(load: &Load, opaque: &'o O) -> Outcome<Client<'o, O>> {
 /// Assigns all partitions of the topic, from its beginning where it is full, else from its end.
 pub(super) fn assign<O: Sync>(client: &Client<'_, O>, load: &Load) -> Outcome<()> {
     let name = CString::new(load.topic.as_str())?;
-    let offset = if load.starts == Starts::Full { c::RD_KAFKA_OFFSET_BEGINNING } else { c::RD_KAFKA_OFFSET_END };
+    let offset = if load.starts.is_filled() { c::RD_KAFKA_OFFSET_BEGINNING } else { c::RD_KAFKA_OFFSET_END };
     // SAFETY: the list is made and destroyed here, its elements live as long, and the client is alive.
     let answer = unsafe {
         let list = c::rd_kafka_topic_partition_list_new(PARTITIONS);
