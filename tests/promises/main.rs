@@ -34,4 +34,5 @@ mod saturation;
 mod short_timeout;
 mod shutdown;
 mod start_from;
+mod static_members;
 mod thousand_rebalances;

@@ -375,6 +375,10 @@ impl Control {
             EventKind::Error => {
                 logging::client_error(&event, "consumer");
                 match event.error() {
+                    // A fatal error's event says only that it is one; the client knows which.
+                    Err(error) if error.fatal || error.code == Code::Fatal => {
+                        Err(advised(self.client.fatal_error().unwrap_or(error)))
+                    }
                     Err(error) if ends_consumer(&error) => Err(advised(error)),
                     _ => Ok(()),
                 }
@@ -699,7 +703,7 @@ async fn measured(client: &Arc<Client>, positions: Vec<(Key, Option<i64>)>) -> R
 
 /// Whether waiting cannot help.
 fn ends_consumer(error: &NativeError) -> bool {
-    error.fatal || Error::native(error.clone()).kind() == ErrorKind::Denied
+    Error::native(error.clone()).kind() == ErrorKind::Denied
 }
 
 /// An error that ends the consumer, with what to do about it.
