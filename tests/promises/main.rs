@@ -35,4 +35,5 @@ mod short_timeout;
 mod shutdown;
 mod start_from;
 mod static_members;
+mod steering;
 mod thousand_rebalances;

@@ -25,8 +25,6 @@ const REQUEST: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A partition that was just assigned is not ready to seek for a moment.
 const SEEK_PAUSE: Duration = Duration::from_millis(5);
-/// After so many tries it is assigned anew, at the offset.
-const SEEK_TRIES: u32 = 40;
 
 /// Where the lane of a partition begins.
 pub(super) struct Beginning {
@@ -43,7 +41,9 @@ pub(super) async fn arrive(
     keys: Vec<Key>,
     needs_committed: bool,
     listener: Option<Arc<dyn DynListener>>,
+    start_fails: bool,
 ) -> Result<Vec<Beginning>, Error> {
+    let placed = start_fails && listener.is_some();
     let mut committed = match needs_committed || listener.is_some() {
         true => committed(&client, &keys).await?,
         false => BTreeMap::new(),
@@ -55,6 +55,17 @@ pub(super) async fn arrive(
     for (key, start) in &starts {
         seek(&client, key, *start).await?;
         committed.remove(key);
+    }
+    // Those were assigned at no place in particular.
+    for key in keys.iter().filter(|key| placed && !starts.contains_key(*key)) {
+        match committed.get(key) {
+            Some((offset, _)) => seek(&client, key, StartAt::Offset(*offset)).await?,
+            None => {
+                let text = "the group has no offset for the partition, and `start_from` says to fail then";
+                let error = Error::new(ErrorKind::Broker, text).with_operation("receive");
+                return Err(error.with_topic(&*key.0).with_partition(Some(key.1)));
+            }
+        }
     }
     let beginning = |key: Key| {
         let tracker = match committed.remove(&key) {
@@ -132,9 +143,8 @@ pub(super) async fn told(
 /// Moves a partition to a place, once it is ready for that.
 pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<(), Error> {
     let offset = place(client, key, to).await?;
-    for again in 1_u32.. {
-        let there = Arc::new(list([(key, Some(offset))].into_iter()).map_err(Error::native)?);
-        let positions = there.clone();
+    loop {
+        let positions = list([(key, Some(offset))].into_iter()).map_err(Error::native)?;
         let moved = blocking(client, move |client| client.seek(&positions, REQUEST)).await;
         let code = match &moved {
             Ok(entries) => entries.first().and_then(|entry| entry.code),
@@ -142,18 +152,6 @@ pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result
         };
         match code {
             None => return Ok(()),
-            // With `auto.offset.reset=error` a partition without a committed offset is never ready: it stands still.
-            Some(Code::State) if again % SEEK_TRIES == 0 => {
-                let anew = blocking(client, move |client| {
-                    client.incremental_unassign(&there)?;
-                    client.incremental_assign(&there)?;
-                    Ok(Vec::new())
-                });
-                match anew.await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => tracing::debug!(%error, "the partition could not be assigned anew"),
-                }
-            }
             Some(Code::State | Code::PreviousInProgress | Code::OperationTimedOut) => {
                 tokio::time::sleep(SEEK_PAUSE).await;
             }
@@ -163,7 +161,6 @@ pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result
             }
         }
     }
-    Ok(())
 }
 
 async fn place(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<i64, Error> {

@@ -63,6 +63,8 @@ pub(super) struct Options {
     pub(super) watchdog: Limit,
     /// Partitions that were assigned by hand.
     pub(super) assigned: Option<Vec<TopicPartition>>,
+    /// Whether a partition without a committed offset is an error, unless the listener says where to start.
+    pub(super) start_fails: bool,
     /// How long a static member may take to come back.
     session: Duration,
 }
@@ -458,6 +460,7 @@ impl ConsumerBuilder {
             drain_timeout,
             watchdog,
             assigned: self.assigned.clone(),
+            start_fails: settings.get("auto.offset.reset").is_some_and(|reset| reset.eq_ignore_ascii_case("error")),
             session,
         })
     }

@@ -402,7 +402,8 @@ impl Control {
         let keys: Vec<Key> = queues.iter().map(|(key, _)| key.clone()).collect();
         let tells_apart = |key: &Key| self.routes.find(&key.0).is_some_and(|route| route.tells_records_apart());
         let needs_committed = self.options.guarantee == Guarantee::AtLeastOnce && keys.iter().any(tells_apart);
-        let work = arrive(self.client.clone(), keys, needs_committed, self.listener.clone());
+        let (listener, start_fails) = (self.listener.clone(), self.options.start_fails);
+        let work = arrive(self.client.clone(), keys, needs_committed, listener, start_fails);
         self.arrive_after(queues, answer, work);
     }
 

@@ -18,6 +18,7 @@ use super::arrival::told;
 use super::commit::Answer;
 use super::control::{Control, Key, Phase};
 use crate::error::{Error, ErrorKind};
+use crate::native::client::LATEST;
 use crate::native::{Entry, Event, Partitions, Queue};
 use crate::partition::TopicPartition;
 
@@ -59,7 +60,9 @@ impl Control {
         // Before the assignment is answered: the answer starts the fetching, and a queue that is cut off later may
         // have passed on records to the consumer's queue. Once cut off it stays so.
         let queues: Vec<_> = partitions.iter().map(|entry| self.queue_of(entry)).collect::<Result<_, _>>()?;
-        let list = list(partitions)?;
+        // Without a committed offset a partition would never be ready for the seek to where the listener wants to start.
+        let anywhere = (self.listener.is_some() && self.options.start_fails).then_some(LATEST);
+        let list = list_at(partitions, anywhere)?;
         self.native(move |client| match client.is_cooperative() {
             true => client.incremental_assign(&list),
             false => client.assign(Some(&list)),
@@ -289,10 +292,14 @@ impl Control {
 }
 
 pub(super) fn list(partitions: &[Entry]) -> Result<Partitions, Error> {
+    list_at(partitions, None)
+}
+
+fn list_at(partitions: &[Entry], offset: Option<i64>) -> Result<Partitions, Error> {
     let mut list = Partitions::new();
     partitions
         .iter()
-        .try_for_each(|entry| list.add(&entry.topic, entry.partition, None, None))
+        .try_for_each(|entry| list.add(&entry.topic, entry.partition, offset, None))
         .map_err(|error| Error::native(error).with_operation("rebalance"))?;
     Ok(list)
 }
