@@ -73,7 +73,8 @@ async fn with_a_stopped_broker_close_returns_within_its_deadline_and_every_recor
             assert_eq!(told(closed), report(500 - errors.len() as u64, errors.len() as u64 - unknown, unknown));
             assert!(closed.failed > 0, "what never left the client is known not to be written: {closed:?}");
         } else {
-            assert_eq!(told(closed), report(0, 0, 500), "without a moment to look, nothing is known");
+            // Without a moment to look, what is known is chance; but never more than is true.
+            assert!(closed.delivered == 0 && closed.failed <= errors.len() as u64 - unknown, "{closed:?}");
         }
 
         kafka.broker().cont();
