@@ -17,6 +17,22 @@ pub enum ErrorKind {
     UnexpectedNull,
     /// The value cannot be written in this format.
     Unencodable,
+    /// The schema cannot be used: it does not parse, refers to what is not there, or does not fit what is asked of it.
+    InvalidSchema,
+    /// The registry knows no such schema, subject or version.
+    SchemaNotFound,
+    /// The schema does not keep the compatibility that its subject asks for.
+    Incompatible,
+    /// The registry does not accept the credentials, or does not allow this to them.
+    AccessDenied,
+    /// The registry refuses the request as it is: an operation that is not permitted, a value that it does not know.
+    Refused,
+    /// The registry could not be reached, or could not answer now.
+    RegistryUnavailable,
+    /// The registry answered something that is not of its protocol.
+    RegistryAnswer,
+    /// A setting is missing, out of range, or contradicts another one; the message names it.
+    InvalidSetting,
 }
 
 /// What to do now.

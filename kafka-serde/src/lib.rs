@@ -33,6 +33,10 @@ mod fixture;
 mod json;
 mod optional;
 mod plain;
+#[cfg(feature = "registry")]
+mod schema;
+#[cfg(feature = "registry")]
+mod subject;
 
 pub use context::{AddHeader, FindHeader, Part, Source, Target};
 pub use error::{Error, ErrorKind, Miss, Retry, Stop};
@@ -40,6 +44,10 @@ pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 pub use json::Json;
 pub use optional::Optional;
 pub use plain::*;
+#[cfg(feature = "registry")]
+pub use schema::{RegisteredSchema, Schema, SchemaChoice, SchemaId, SchemaReference, SchemaType};
+#[cfg(feature = "registry")]
+pub use subject::SubjectName;
 
 /// What a [`Serializer`] produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
