@@ -64,6 +64,9 @@ struct Inner {
     retry: Retry,
     part: Option<Part>,
     topic: Option<String>,
+    field: Option<String>,
+    #[cfg(feature = "registry")]
+    schema: Option<crate::SchemaId>,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -71,8 +74,17 @@ struct Inner {
 impl Error {
     /// A new error of this layer; `message` is lower case, without a full stop, and names the field where it can.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner =
-            Inner { kind, retry: Retry::Permanent, part: None, topic: None, message: message.into(), source: None };
+        let inner = Inner {
+            kind,
+            retry: Retry::Permanent,
+            part: None,
+            topic: None,
+            field: None,
+            #[cfg(feature = "registry")]
+            schema: None,
+            message: message.into(),
+            source: None,
+        };
         Self { inner: Box::new(inner) }
     }
 
@@ -87,6 +99,30 @@ impl Error {
         self.inner.part.get_or_insert(part);
         self.inner.topic.get_or_insert_with(|| topic.to_owned());
         self
+    }
+
+    /// Names the field inside the value, as `items[3].price`; the message names it too.
+    pub fn with_field(mut self, path: impl Into<String>) -> Self {
+        self.inner.field = Some(path.into());
+        self
+    }
+
+    /// The field inside the value, where known.
+    pub fn field(&self) -> Option<&str> {
+        self.inner.field.as_deref()
+    }
+
+    /// Says which schema it was, unless that is known already.
+    #[cfg(feature = "registry")]
+    pub fn with_schema(mut self, id: crate::SchemaId) -> Self {
+        self.inner.schema.get_or_insert(id);
+        self
+    }
+
+    /// The schema that was written with, or that the payload names, where known.
+    #[cfg(feature = "registry")]
+    pub fn schema_id(&self) -> Option<crate::SchemaId> {
+        self.inner.schema
     }
 
     /// Says what to do now; [`Retry::Permanent`] unless set.
@@ -120,10 +156,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.inner;
         match (&inner.part, &inner.topic) {
-            (Some(part), Some(topic)) => write!(f, "{part} of {topic}: {}", inner.message),
-            (Some(part), None) => write!(f, "{part}: {}", inner.message),
-            _ => f.write_str(&inner.message),
+            (Some(part), Some(topic)) => write!(f, "{part} of {topic}: ")?,
+            (Some(part), None) => write!(f, "{part}: ")?,
+            _ => {}
         }
+        #[cfg(feature = "registry")]
+        if let Some(schema) = &inner.schema {
+            write!(f, "{schema}: ")?;
+        }
+        f.write_str(&inner.message)
     }
 }
 

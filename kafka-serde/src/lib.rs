@@ -34,10 +34,20 @@ mod json;
 mod optional;
 mod plain;
 #[cfg(feature = "registry")]
+mod registry;
+#[cfg(feature = "registry")]
 mod schema;
 #[cfg(feature = "registry")]
 mod subject;
+#[cfg(feature = "_registered")]
+mod wire;
+#[cfg(feature = "_registered")]
+mod registered;
+#[cfg(feature = "avro")]
+pub mod avro;
 
+#[cfg(feature = "avro")]
+pub use avro::{Avro, AvroSchema};
 pub use context::{AddHeader, FindHeader, Part, Source, Target};
 pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 #[cfg(feature = "json")]
@@ -45,9 +55,13 @@ pub use json::Json;
 pub use optional::Optional;
 pub use plain::*;
 #[cfg(feature = "registry")]
+pub use registry::Registry;
+#[cfg(feature = "registry")]
 pub use schema::{RegisteredSchema, Schema, SchemaChoice, SchemaId, SchemaReference, SchemaType};
 #[cfg(feature = "registry")]
 pub use subject::SubjectName;
+#[cfg(feature = "_registered")]
+pub use wire::Framing;
 
 /// What a [`Serializer`] produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
