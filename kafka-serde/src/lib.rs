@@ -46,6 +46,11 @@ mod registered;
 #[cfg(feature = "avro")]
 pub mod avro;
 
+#[cfg(feature = "protobuf")]
+pub mod protobuf;
+
+#[cfg(feature = "protobuf")]
+pub use protobuf::{Protobuf, ProtobufSchema};
 #[cfg(feature = "avro")]
 pub use avro::{Avro, AvroSchema};
 pub use context::{AddHeader, FindHeader, Part, Source, Target};

@@ -35,6 +35,12 @@ pub(crate) trait Format: Send + Sync + 'static {
     /// `own` is the serde's own schema with its references, where it has any.
     fn reader(&self, schema: &RegisteredSchema, own: Option<&RegisteredSchema>) -> Result<Self::Reader, Error>;
 
+    /// What stands between the schema's name and the data: Protobuf's index of the message.
+    fn index(writer: &Self::Writer) -> &[u8] {
+        let _ = writer;
+        &[]
+    }
+
     /// The full name of the record type, which a subject may be called after.
     fn record_name(&self) -> Option<String>;
 }
@@ -192,18 +198,24 @@ impl<F: Format> Inner<F> {
         match self.settings.framing {
             Framing::Prefix => {
                 out.extend_from_slice(ready.tag.as_bytes());
+                out.extend_from_slice(F::index(writer));
                 write(writer, out).map_err(located)?;
             }
             Framing::Header => {
                 write(writer, out).map_err(located)?;
-                self.put_header(&ready.tag, to)?;
+                self.put_header(&ready.tag, F::index(writer), to)?;
             }
         }
         Ok(Encoded::Bytes)
     }
 
-    fn put_header(&self, tag: &Tag, to: &mut Target<'_>) -> Result<(), Error> {
-        match to.add_header(header(to.part()), Some(tag.as_bytes())) {
+    fn put_header(&self, tag: &Tag, index: &[u8], to: &mut Target<'_>) -> Result<(), Error> {
+        let name = header(to.part());
+        let added = match index {
+            [] => to.add_header(name, Some(tag.as_bytes())),
+            index => to.add_header(name, Some(&[tag.as_bytes(), index].concat())),
+        };
+        match added {
             true => Ok(()),
             false => {
                 let message = "the schema id belongs in a header, and there is none to write to; use Framing::Prefix";
