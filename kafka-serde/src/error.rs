@@ -65,14 +65,24 @@ struct Inner {
     part: Option<Part>,
     topic: Option<String>,
     message: String,
+    #[cfg(feature = "registry")]
+    registry_code: Option<crate::RegistryCode>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// A new error of this layer; `message` is lower case, without a full stop, and names the field where it can.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner =
-            Inner { kind, retry: Retry::Permanent, part: None, topic: None, message: message.into(), source: None };
+        let inner = Inner {
+            kind,
+            retry: Retry::Permanent,
+            part: None,
+            topic: None,
+            message: message.into(),
+            #[cfg(feature = "registry")]
+            registry_code: None,
+            source: None,
+        };
         Self { inner: Box::new(inner) }
     }
 
@@ -93,6 +103,18 @@ impl Error {
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.inner.retry = retry;
         self
+    }
+
+    #[cfg(feature = "registry")]
+    pub(crate) fn with_registry_code(mut self, code: crate::RegistryCode) -> Self {
+        self.inner.registry_code = Some(code);
+        self
+    }
+
+    /// The registry's own number for what is wrong, where a registry answered.
+    #[cfg(feature = "registry")]
+    pub fn registry_code(&self) -> Option<crate::RegistryCode> {
+        self.inner.registry_code
     }
 
     /// What went wrong.

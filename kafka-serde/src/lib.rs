@@ -34,6 +34,8 @@ mod json;
 mod optional;
 mod plain;
 #[cfg(feature = "registry")]
+mod registry;
+#[cfg(feature = "registry")]
 mod schema;
 #[cfg(feature = "registry")]
 mod subject;
@@ -44,6 +46,11 @@ pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 pub use json::Json;
 pub use optional::Optional;
 pub use plain::*;
+#[cfg(feature = "registry")]
+pub use registry::{
+    Compatibility, CompatibilityLevel, Delete, Deleted, Mode, Registry, RegistryCode, RegistryStats, SubjectVersion,
+    Version,
+};
 #[cfg(feature = "registry")]
 pub use schema::{RegisteredSchema, Schema, SchemaChoice, SchemaId, SchemaReference, SchemaType};
 #[cfg(feature = "registry")]
