@@ -68,6 +68,8 @@ struct Inner {
     #[cfg(feature = "registry")]
     schema: Option<crate::SchemaId>,
     message: String,
+    #[cfg(feature = "registry")]
+    registry_code: Option<crate::RegistryCode>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -83,6 +85,8 @@ impl Error {
             #[cfg(feature = "registry")]
             schema: None,
             message: message.into(),
+            #[cfg(feature = "registry")]
+            registry_code: None,
             source: None,
         };
         Self { inner: Box::new(inner) }
@@ -129,6 +133,18 @@ impl Error {
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.inner.retry = retry;
         self
+    }
+
+    #[cfg(feature = "registry")]
+    pub(crate) fn with_registry_code(mut self, code: crate::RegistryCode) -> Self {
+        self.inner.registry_code = Some(code);
+        self
+    }
+
+    /// The registry's own number for what is wrong, where a registry answered.
+    #[cfg(feature = "registry")]
+    pub fn registry_code(&self) -> Option<crate::RegistryCode> {
+        self.inner.registry_code
     }
 
     /// What went wrong.

@@ -49,8 +49,6 @@ pub mod avro;
 #[cfg(feature = "protobuf")]
 pub mod protobuf;
 
-#[cfg(feature = "protobuf")]
-pub use protobuf::{Protobuf, ProtobufSchema};
 #[cfg(feature = "avro")]
 pub use avro::{Avro, AvroSchema};
 pub use context::{AddHeader, FindHeader, Part, Source, Target};
@@ -59,8 +57,13 @@ pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 pub use json::Json;
 pub use optional::Optional;
 pub use plain::*;
+#[cfg(feature = "protobuf")]
+pub use protobuf::{Protobuf, ProtobufSchema};
 #[cfg(feature = "registry")]
-pub use registry::Registry;
+pub use registry::{
+    Compatibility, CompatibilityLevel, Delete, Deleted, Mode, Registry, RegistryCode, RegistryStats, SubjectVersion,
+    Version,
+};
 #[cfg(feature = "registry")]
 pub use schema::{RegisteredSchema, Schema, SchemaChoice, SchemaId, SchemaReference, SchemaType};
 #[cfg(feature = "registry")]

@@ -173,7 +173,7 @@ pub struct RegisteredSchema {
     pub id: Option<i32>,
     /// The GUID that headers carry, where the registry gives them (Confluent Platform 8.0 and later).
     pub guid: Option<Uuid>,
-    /// The subject it was asked for under; a schema found by its id has none.
+    /// A subject it is registered under, where it was found through one.
     pub subject: Option<Arc<str>>,
     /// Its version under that subject.
     pub version: Option<i32>,

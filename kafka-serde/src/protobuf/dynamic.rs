@@ -178,7 +178,8 @@ impl Serializer for DynamicProtobuf {
     fn serialize(&self, value: &Dynamic, to: &mut Target<'_>, out: &mut Vec<u8>) -> Result<Encoded, Stop> {
         self.registered.encode(to, out, |writer, out| {
             if value.name() != writer.name {
-                let message = format!("a {} is written, and the schema's first message is {}", value.name(), writer.name);
+                let message =
+                    format!("a {} is written, and the schema's first message is {}", value.name(), writer.name);
                 return Err(Error::new(ErrorKind::Unencodable, message));
             }
             value.message.encode(out).map_err(|error| {

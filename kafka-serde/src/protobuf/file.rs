@@ -72,7 +72,8 @@ impl File {
 impl Message {
     // As deep as the parser allows.
     fn of(descriptor: &DescriptorProto, around: &str) -> Self {
-        let name = if around.is_empty() { descriptor.name().to_owned() } else { format!("{around}.{}", descriptor.name()) };
+        let name =
+            if around.is_empty() { descriptor.name().to_owned() } else { format!("{around}.{}", descriptor.name()) };
         let options = descriptor.options.as_ref();
         let written = |option: &UninterpretedOption| {
             matches!(&*option.name, [part] if part.name_part == "map_entry" && !part.is_extension)

@@ -68,7 +68,8 @@ fn number(rest: &mut &[u8]) -> Result<i32, Error> {
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
             *rest = &rest[at + 1..];
-            let value = u32::try_from(value).map_err(|_| malformed("the index of the message has a number out of range"))?;
+            let value =
+                u32::try_from(value).map_err(|_| malformed("the index of the message has a number out of range"))?;
             return Ok((value >> 1) as i32 ^ -((value & 1) as i32));
         }
     }
@@ -114,7 +115,8 @@ mod tests {
         ] {
             let index = Index::new(path).unwrap();
             assert_eq!(index.to_bytes(), bytes);
-            let (read, rest) = Index::read(&[bytes, &[7]].concat()).map(|(index, rest)| (index, rest.to_vec())).unwrap();
+            let (read, rest) =
+                Index::read(&[bytes, &[7]].concat()).map(|(index, rest)| (index, rest.to_vec())).unwrap();
             assert_eq!((read, rest), (index, vec![7]));
         }
         // The long form of the first message.
