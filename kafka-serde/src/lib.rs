@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic"))]
 
+mod combinators;
 mod context;
 mod error;
 #[cfg(test)]
@@ -48,9 +49,15 @@ pub mod avro;
 
 #[cfg(feature = "protobuf")]
 pub mod protobuf;
+#[cfg(feature = "json-schema")]
+mod json_schema;
+
+#[cfg(feature = "json-schema")]
+pub use json_schema::{HasJsonSchema, JsonSchema, Validation};
 
 #[cfg(feature = "avro")]
 pub use avro::{Avro, AvroSchema};
+pub use combinators::{Contramap, DeserializerExt, Map, OrElse, SerializerExt, TryMap};
 pub use context::{AddHeader, FindHeader, Part, Source, Target};
 pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 #[cfg(feature = "json")]

@@ -112,6 +112,17 @@ impl<F: Format> Registered<F> {
         Self::of(Arc::clone(&self.inner.format), settings)
     }
 
+    /// The same with another format, and nothing compiled yet.
+    #[cfg(feature = "json-schema")]
+    pub(crate) fn with_format(&self, format: F) -> Self {
+        Self::of(Arc::new(format), self.inner.settings.clone())
+    }
+
+    #[cfg(feature = "json-schema")]
+    pub(crate) fn format(&self) -> &F {
+        &self.inner.format
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }
