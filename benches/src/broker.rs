@@ -48,6 +48,8 @@ pub(crate) enum Broker {
     /// An Apache Kafka of one node, from the harness of the tests.
     Started(Cluster),
     Mock(MockChild),
+    /// None: the cases need no broker.
+    Nowhere,
 }
 
 impl Broker {
@@ -68,6 +70,7 @@ impl Broker {
             Self::Given(servers) => servers,
             Self::Started(cluster) => cluster.bootstrap(),
             Self::Mock(child) => &child.bootstrap,
+            Self::Nowhere => "",
         }
     }
 
@@ -77,6 +80,7 @@ impl Broker {
         match self {
             Self::Given(_) | Self::Started(_) => self.create(&name)?,
             Self::Mock(child) => child.create(&name)?,
+            Self::Nowhere => return Err("the case needs a broker".into()),
         }
         Ok(Topic { broker: self, name })
     }
@@ -84,7 +88,7 @@ impl Broker {
     /// How many messages of a hundred bytes a topic keeps; the mock forgets the oldest.
     pub(crate) fn keeps(&self) -> u64 {
         match self {
-            Self::Given(_) | Self::Started(_) => u64::MAX,
+            Self::Given(_) | Self::Started(_) | Self::Nowhere => u64::MAX,
             Self::Mock(_) => 200_000,
         }
     }
@@ -93,7 +97,7 @@ impl Broker {
     /// partition empty waits to the end, and returns one batch a partition.
     pub(crate) fn fetch_wait_ms(&self) -> u32 {
         match self {
-            Self::Given(_) | Self::Started(_) => 500,
+            Self::Given(_) | Self::Started(_) | Self::Nowhere => 500,
             Self::Mock(_) => 5,
         }
     }
@@ -126,6 +130,7 @@ impl fmt::Display for Broker {
             Self::Given(servers) => write!(f, "{servers} (given)"),
             Self::Started(cluster) => write!(f, "{} (Apache Kafka, started for this run)", cluster.bootstrap()),
             Self::Mock(child) => write!(f, "{} (librdkafka's mock)", child.bootstrap),
+            Self::Nowhere => f.write_str("none"),
         }
     }
 }

@@ -29,7 +29,7 @@ const USAGE: &str = "usage: benches CASE... [--rounds N] [--messages N] [--instr
 
 Without a case: the list of cases.
 
-  CASE            a name below, or the start of several: `produce`, `consume`, `latency`
+  CASE            a name below, or the start of several: `produce`, `avro`, `latency`
   --rounds N      measured rounds, after one that is not (9; 3 with --instructions)
   --messages N    messages a side and round, in place of the case's own number (of which `latency` takes no more)
   --instructions  counts instructions a message under callgrind in place of time
@@ -124,7 +124,10 @@ fn run(request: &Request) -> Outcome<()> {
         return Ok(());
     }
     let chosen: Vec<&Case> = request.names.iter().flat_map(|name| cases::named(name)).collect();
-    let broker = broker::Broker::start(request.broker)?;
+    let broker = match chosen.iter().all(|case| case.starts == cases::Starts::Nowhere) {
+        true => broker::Broker::Nowhere,
+        false => broker::Broker::start(request.broker)?,
+    };
     for case in &chosen {
         if !request.instructions {
             frame::measure(case, &broker, request.rounds.unwrap_or(9), request.messages, request.twin_only)?;

@@ -3,6 +3,7 @@
 mod consume;
 mod latency;
 mod produce;
+pub(crate) mod serde;
 
 use kafka_client::{Bytes, ConsumerBuilder, Kafka, Producer, Topic};
 use tokio::runtime::{Builder, Runtime};
