@@ -1,0 +1,83 @@
+//! How do I send typed events as Avro, with their schemas in a registry?
+//!
+//! Run it with `cargo run --bin avro`: a broker and a registry inside this process.
+
+use std::convert::Infallible;
+
+use kafka_client::serde::avro::Value;
+use kafka_client::serde::{Avro, AvroSchema, Registry, Schema};
+use kafka_client::{Error, Kafka, Optional, Received, Topic, TopicSpec, Utf8};
+use tokio::sync::Notify;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Order {
+    id: i64,
+    item: String,
+    note: Option<String>,
+    state: State,
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+enum State {
+    Open,
+    Shipped,
+}
+
+/// The schema is written down once, beside the type.
+impl AvroSchema for Order {
+    fn avro_schema() -> Schema {
+        Schema::avro(
+            r#"{"type": "record", "name": "Order", "namespace": "shop", "fields": [
+                {"name": "id", "type": "long"},
+                {"name": "item", "type": "string"},
+                {"name": "note", "type": ["null", "string"], "default": null},
+                {"name": "state", "type": {"type": "enum", "name": "State", "symbols": ["Open", "Shipped"]}}
+            ]}"#,
+        )
+    }
+}
+
+static DONE: Notify = Notify::const_new();
+
+/// A null value is a tombstone: the order is gone.
+async fn on_order(order: Received<String, Option<Order>>) -> Result<(), Infallible> {
+    match order.value() {
+        Some(Order { id, item, note, state }) => println!("typed    {id} {item}, note {note:?}, {state:?}"),
+        None => {
+            println!("typed    {} is deleted", order.key());
+            DONE.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// The same records, by someone who knows no `Order`: only the registry's schema.
+async fn on_any(order: Received<String, Option<Value>>) -> Result<(), Infallible> {
+    match order.value() {
+        Some(order) => println!("generic  item {:?}, state {:?}", order.get("item"), order.get("state")),
+        None => DONE.notify_one(),
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let kafka = Kafka::embedded()?;
+    let registry = Registry::in_memory();
+    let orders = Topic::new("orders", Utf8, Optional::new(Avro::<Order>::new(&registry)));
+    kafka.ensure_topics(&[TopicSpec::new(orders.name(), 1)]).await?;
+
+    // The schema is registered with the first record, under `orders-value`.
+    let producer = kafka.producer().build()?;
+    let order = Order { id: 1, item: "tea".into(), note: Some("the green one".into()), state: State::Open };
+    producer.send(orders.record("o-1", &Some(order))).await?;
+    let order = Order { id: 2, item: "jam".into(), note: None, state: State::Shipped };
+    producer.send(orders.record("o-2", &Some(order))).await?;
+    producer.send(orders.tombstone("o-1")).await?;
+
+    kafka.consumer("typed").route(&orders, on_order).build()?.run_until(DONE.notified()).await?;
+    let any = Topic::new("orders", Utf8, Optional::new(Avro::<Value>::from_registry(&registry)));
+    kafka.consumer("generic").route(&any, on_any).build()?.run_until(DONE.notified()).await?;
+    println!("subjects {:?}", registry.subjects(Default::default()).await.unwrap_or_default());
+    Ok(())
+}
