@@ -45,7 +45,7 @@ use serde::de::{Deserialize, DeserializeOwned};
 pub use value::Value;
 pub use view::AvroView;
 
-use self::de::{De, Mode};
+use self::de::{Mode, Walk};
 use self::fault::Fault;
 use self::input::Input;
 use self::model::Model;
@@ -286,9 +286,9 @@ fn again<'de, T: Deserialize<'de>>(plan: &'de Plan, data: &'de [u8]) -> Result<T
 
 #[inline]
 fn read_by<'de, T: Deserialize<'de>>(plan: &'de Plan, data: &'de [u8], mode: Mode) -> Result<T, Fault> {
-    let mut input = Input::new(data);
-    let value = T::deserialize(De::new(plan, &mut input, mode))?;
-    input.end()?;
+    let mut walk = Walk::new(plan, data, mode);
+    let value = T::deserialize(walk.root())?;
+    walk.input.end()?;
     Ok(value)
 }
 

@@ -155,8 +155,14 @@ impl<M: Message + Default + 'static> Deserializer for Protobuf<M> {
     #[inline]
     fn deserialize(&self, bytes: Option<&[u8]>, from: &Source<'_>) -> Result<M, Stop> {
         self.registered.decode(bytes, from, |reader, frame| {
-            let (index, data) = split(&frame)?;
-            reader.check(&index)?;
+            let data = match frame.data.strip_prefix(reader.usual.as_slice()) {
+                Some(data) if frame.header.is_none() && !reader.usual.is_empty() => data,
+                _ => {
+                    let (index, data) = split(&frame)?;
+                    reader.check(&index)?;
+                    data
+                }
+            };
             M::decode(data).map_err(|error| {
                 Error::new(ErrorKind::Malformed, format!("not a {}", reader.message)).with_source(error)
             })
@@ -185,12 +191,13 @@ pub(crate) struct Reader {
     message: String,
     file: File,
     expected: Option<Index>,
+    /// The expected index as nearly all write it; empty where there is none.
+    usual: Vec<u8>,
     /// The expected message as the other way of counting has it, where that index means nothing in the first way.
     other: Option<Index>,
 }
 
 impl Reader {
-    #[inline]
     fn check(&self, index: &Index) -> Result<(), Error> {
         if self.expected.as_ref() == Some(index) || self.other.as_ref() == Some(index) {
             return Ok(());
@@ -229,7 +236,8 @@ impl Format for ProtobufFormat {
         let file = file(schema)?;
         let expected = file.index(&self.message);
         let other = file.other_index(&self.message);
-        Ok(Reader { message: self.message.clone(), file, expected, other })
+        let usual = expected.as_ref().map(Index::to_bytes).unwrap_or_default();
+        Ok(Reader { message: self.message.clone(), file, expected, usual, other })
     }
 
     fn index(writer: &Vec<u8>) -> &[u8] {

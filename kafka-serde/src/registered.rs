@@ -22,6 +22,9 @@ use crate::{
 /// Compiled schemas that one serde keeps, each way; with more, it starts again.
 const MOST_KEPT: usize = 1_000;
 
+/// How many of them are kept where they are found fastest.
+const FIRST: usize = 4;
+
 /// What a format makes of a schema, once.
 pub(crate) trait Format: Send + Sync + 'static {
     type Writer: Send + Sync + 'static;
@@ -53,6 +56,9 @@ pub(crate) struct Registered<F: Format> {
 struct Inner<F: Format> {
     format: Arc<F>,
     settings: Settings,
+    /// The first few of each, which for most serdes are all: found with a load and a comparison.
+    first_writers: [OnceLock<Slot<F>>; FIRST],
+    first_readers: [OnceLock<(SchemaId, Arc<Compiled<F::Reader>>)>; FIRST],
     writers: ArcSwap<Vec<Slot<F>>>,
     readers: ArcSwap<Readers<F>>,
     /// The serde's own schema with what it refers to, for reading; filled in by a miss, where it refers to anything.
@@ -100,8 +106,15 @@ impl<F: Format> Registered<F> {
     }
 
     fn of(format: Arc<F>, settings: Settings) -> Self {
-        let (writers, readers) = (ArcSwap::default(), ArcSwap::default());
-        let inner = Inner { format, settings, writers, readers, own: Arc::default() };
+        let inner = Inner {
+            format,
+            settings,
+            first_writers: Default::default(),
+            first_readers: Default::default(),
+            writers: ArcSwap::default(),
+            readers: ArcSwap::default(),
+            own: Arc::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -136,11 +149,10 @@ impl<F: Format> Registered<F> {
         write: impl FnOnce(&F::Writer, &mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<Encoded, Stop> {
         let inner = &*self.inner;
-        let writers = inner.writers.load();
-        if let Some(slot) = inner.slot(&writers, to) {
-            return inner.put(&slot.ready, to, out, write);
+        if let Some(ready) = inner.first_writer(to) {
+            return inner.put(ready, to, out, write);
         }
-        let ready = inner.compile_writer(to)?;
+        let ready = inner.other_writer(to)?;
         inner.put(&ready, to, out, write)
     }
 
@@ -154,43 +166,66 @@ impl<F: Format> Registered<F> {
     ) -> Result<V, Stop> {
         let inner = &*self.inner;
         let frame = Frame::read(required(bytes, F::NAME)?, from)?;
-        let readers = inner.readers.load();
-        match readers.get(&frame.id) {
-            Some(reader) => inner.take(reader, frame, read),
-            None => {
-                let compiled = inner.compile_reader(frame.id)?;
-                inner.take(&compiled, frame, read)
-            }
+        if let Some(reader) = inner.first_reader(frame.id) {
+            return inner.take(reader, frame, read);
         }
+        let reader = inner.other_reader(frame.id)?;
+        inner.take(&reader, frame, read)
     }
 
     /// The compiled schema that a payload names, for those who borrow from it.
     pub(crate) fn reader(&self, id: SchemaId) -> Result<Arc<Compiled<F::Reader>>, Stop> {
-        match self.inner.readers.load().get(&id) {
+        match self.inner.first_reader(id) {
             Some(reader) => Ok(Arc::clone(reader)),
-            None => self.inner.compile_reader(id),
+            None => self.inner.other_reader(id),
         }
     }
 }
 
 /// What a schema that did not compile says.
+#[inline]
 pub(crate) fn compiled<C>(compiled: &Compiled<C>, id: SchemaId) -> Result<&C, Error> {
     compiled.as_ref().map_err(|(kind, message)| Error::new(*kind, message.as_str()).with_schema(id))
 }
 
 impl<F: Format> Inner<F> {
     #[inline]
-    fn slot<'w>(&self, writers: &'w [Slot<F>], to: &Target<'_>) -> Option<&'w Slot<F>> {
+    fn first_writer(&self, to: &Target<'_>) -> Option<&Ready<F>> {
         let (part, topic) = (to.part(), to.topic());
-        let at = match writers {
-            [only] => (only.part == part && *only.topic == *topic).then_some(0)?,
-            many => many.binary_search_by(|slot| place(slot).cmp(&(part == Part::Value, topic))).ok()?,
-        };
-        let slot = &writers[at];
-        let fresh = !self.settings.choice.moves() || slot.generation == self.settings.registry.generation();
-        fresh.then_some(slot)
+        let known = self.first_writers.iter().map_while(OnceLock::get);
+        let slot = { known }.find(|slot| slot.part == part && *slot.topic == *topic && self.is_fresh(slot))?;
+        Some(&slot.ready)
     }
 
+    fn other_writer(&self, to: &Target<'_>) -> Result<Arc<Ready<F>>, Stop> {
+        let writers = self.writers.load();
+        let found = writers.binary_search_by(|slot| place(slot).cmp(&(to.part() == Part::Value, to.topic())));
+        match found.ok().map(|at| &writers[at]).filter(|slot| self.is_fresh(slot)) {
+            Some(slot) => Ok(Arc::clone(&slot.ready)),
+            None => self.compile_writer(to),
+        }
+    }
+
+    #[inline]
+    fn first_reader(&self, id: SchemaId) -> Option<&Arc<Compiled<F::Reader>>> {
+        let known = self.first_readers.iter().map_while(OnceLock::get);
+        { known }.find(|(known, _)| *known == id).map(|(_, reader)| reader)
+    }
+
+    fn other_reader(&self, id: SchemaId) -> Result<Arc<Compiled<F::Reader>>, Stop> {
+        match self.readers.load().get(&id) {
+            Some(reader) => Ok(Arc::clone(reader)),
+            None => self.compile_reader(id),
+        }
+    }
+
+    /// Whether the registry would still choose this schema.
+    #[inline]
+    fn is_fresh(&self, slot: &Slot<F>) -> bool {
+        !self.settings.choice.moves() || slot.generation == self.settings.registry.generation()
+    }
+
+    #[inline]
     fn put(
         &self,
         ready: &Ready<F>,
@@ -235,13 +270,17 @@ impl<F: Format> Inner<F> {
         }
     }
 
+    #[inline]
     fn take<'a, V>(
         &self,
         reader: &Compiled<F::Reader>,
         frame: Frame<'a>,
         read: impl FnOnce(&F::Reader, Frame<'a>) -> Result<V, Error>,
     ) -> Result<V, Stop> {
-        read(compiled(reader, frame.id)?, frame).map_err(|error| error.with_schema(frame.id).into())
+        match read(compiled(reader, frame.id)?, frame) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error.with_schema(frame.id).into()),
+        }
     }
 
     #[cold]
@@ -257,12 +296,17 @@ impl<F: Format> Inner<F> {
             )));
         };
         let ready = Arc::new(self.ready(&found)?);
+        let slot = Slot { part: to.part(), topic: to.topic().into(), generation, ready: Arc::clone(&ready) };
+        // One that was stale has its place still; the newer one is found behind it.
+        if self.first_writers.iter().any(|first| first.set(slot.clone()).is_ok()) {
+            return Ok(ready);
+        }
         self.writers.rcu(|writers| {
             let mut kept: Vec<_> = match writers.len() {
                 MOST_KEPT.. => Vec::new(),
                 _ => writers.iter().map(Slot::clone).collect(),
             };
-            let slot = Slot { part: to.part(), topic: to.topic().into(), generation, ready: Arc::clone(&ready) };
+            let slot = slot.clone();
             match kept.binary_search_by(|known| place(known).cmp(&place(&slot))) {
                 Ok(at) => kept[at] = slot,
                 Err(at) => kept.insert(at, slot),
@@ -297,6 +341,9 @@ impl<F: Format> Inner<F> {
             return Err(self.find_own());
         }
         let reader = Arc::new(kept(self.format.reader(&found, self.own.get())));
+        if self.first_readers.iter().any(|first| first.set((id, Arc::clone(&reader))).is_ok()) {
+            return Ok(reader);
+        }
         self.readers.rcu(|readers| {
             let mut readers = if readers.len() >= MOST_KEPT { Readers::<F>::default() } else { (**readers).clone() };
             readers.insert(id, Arc::clone(&reader));

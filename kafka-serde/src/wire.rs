@@ -49,15 +49,27 @@ impl<'a> Frame<'a> {
     ///
     /// Of several headers of that name the last counts: a record that was sent on has those of its way in order, and
     /// the last is the one of its latest writer. So does Java; Confluent's clients for Go and Python take the first.
+    #[inline]
     pub(crate) fn read(payload: &'a [u8], from: &Source<'a>) -> Result<Self, Error> {
         let name = header(from.part());
-        let Some(value) = from.last_header(name) else { return Self::prefixed(payload) };
+        match (from.last_header(name), payload) {
+            // Nearly always.
+            (None, [ID, a, b, c, d, data @ ..]) => {
+                Ok(Self { id: SchemaId::Id(i32::from_be_bytes([*a, *b, *c, *d])), header: None, data })
+            }
+            (None, payload) => Self::prefixed(payload),
+            (Some(value), payload) => Self::headed(name, value, payload),
+        }
+    }
+
+    fn headed(name: &str, value: Option<&'a [u8]>, payload: &'a [u8]) -> Result<Self, Error> {
         let malformed = |why| Error::new(ErrorKind::Malformed, format!("the header {name} {why}"));
         let value = value.ok_or_else(|| malformed("is null"))?;
         let (id, rest) = schema(value).map_err(|_| malformed("names no schema"))?;
         Ok(Self { id, header: Some(rest), data: payload })
     }
 
+    #[cold]
     fn prefixed(payload: &'a [u8]) -> Result<Self, Error> {
         match schema(payload) {
             Ok((id, data)) => Ok(Self { id, header: None, data }),
@@ -66,6 +78,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The data of a format that has nothing more to say in the header.
+    #[inline]
     pub(crate) fn data(&self) -> Result<&'a [u8], Error> {
         match self.header {
             Some([_, ..]) => {

@@ -14,13 +14,40 @@ use super::input::{DEEPEST, Input};
 use super::model::names;
 use super::plan::{Act, Items, Move, Number, Plan, RecordPlan, Step, StepId};
 
-/// One value that comes next.
-pub(crate) struct De<'a, 'de> {
+/// What is the same for all values of a datum.
+pub(crate) struct Walk<'de> {
     plan: &'de Plan,
-    step: &'de Step,
-    input: &'a mut Input<'de>,
+    pub(crate) input: Input<'de>,
+    /// Containers within containers that may still come.
     deeper: usize,
     mode: Mode,
+}
+
+impl<'de> Walk<'de> {
+    pub(crate) fn new(plan: &'de Plan, data: &'de [u8], mode: Mode) -> Self {
+        Self { plan, input: Input::new(data), deeper: DEEPEST, mode }
+    }
+
+    /// The value at the root.
+    pub(crate) fn root(&mut self) -> De<'_, 'de> {
+        De { step: self.plan.step(self.plan.root), walk: self }
+    }
+
+    #[inline]
+    fn descend(&mut self) -> Result<(), Fault> {
+        self.deeper = one_deeper(self.deeper)?;
+        Ok(())
+    }
+
+    fn skip(&mut self, step: StepId) -> Result<(), Fault> {
+        skip(self.plan, self.plan.step(step), &mut self.input, self.deeper)
+    }
+}
+
+/// One value that comes next: two words, since it is handed through every function of serde.
+pub(crate) struct De<'a, 'de> {
+    step: &'de Step,
+    walk: &'a mut Walk<'de>,
 }
 
 /// How a record comes to a struct.
@@ -33,12 +60,8 @@ pub(crate) enum Mode {
 }
 
 impl<'a, 'de> De<'a, 'de> {
-    pub(crate) fn new(plan: &'de Plan, input: &'a mut Input<'de>, mode: Mode) -> Self {
-        Self { plan, step: plan.step(plan.root), input, deeper: DEEPEST, mode }
-    }
-
     fn at(self, step: StepId) -> Self {
-        Self { step: self.plan.step(step), ..self }
+        Self { step: self.walk.plan.step(step), ..self }
     }
 
     /// The value inside a union.
@@ -46,13 +69,14 @@ impl<'a, 'de> De<'a, 'de> {
     fn inside(self) -> Result<Self, Fault> {
         match &self.step.act {
             Act::Union(branches) => {
-                let step = branch(branches, self.input)?;
+                let step = branch(branches, &mut self.walk.input)?;
                 Ok(self.at(step))
             }
             _ => Ok(self),
         }
     }
 
+    #[inline]
     fn seq<V: Visitor<'de>>(self, items: Items, visitor: V) -> Result<V::Value, Fault> {
         let mut access = Blocks::new(self, items)?;
         let value = visitor.visit_seq(&mut access)?;
@@ -67,6 +91,7 @@ impl<'a, 'de> De<'a, 'de> {
         Ok(value)
     }
 
+    #[inline]
     fn record<V: Visitor<'de>>(self, record: &'de RecordPlan, positions: bool, visitor: V) -> Result<V::Value, Fault> {
         let mut access = Fields::new(self, record)?;
         let value = if positions { visitor.visit_seq(&mut access)? } else { visitor.visit_map(&mut access)? };
@@ -76,8 +101,8 @@ impl<'a, 'de> De<'a, 'de> {
 
     fn decimal(self, size: Option<usize>) -> Result<&'de [u8], Fault> {
         match size {
-            Some(size) => self.input.take(size),
-            None => self.input.bytes(),
+            Some(size) => self.walk.input.take(size),
+            None => self.walk.input.bytes(),
         }
     }
 }
@@ -112,28 +137,39 @@ pub(crate) fn double(number: Number, input: &mut Input<'_>) -> Result<f64, Fault
     })
 }
 
+#[inline]
 pub(crate) fn bytes<'de>(whole: bool, input: &mut Input<'de>) -> Result<&'de [u8], Fault> {
     if whole { Ok(input.all()) } else { input.bytes() }
 }
 
+#[inline]
 pub(crate) fn text<'de>(whole: bool, input: &mut Input<'de>) -> Result<&'de str, Fault> {
-    let bytes = bytes(whole, input)?;
-    str::from_utf8(bytes).map_err(|error| Fault::new(format!("not UTF-8 at byte {}", error.valid_up_to())))
+    match str::from_utf8(bytes(whole, input)?) {
+        Ok(text) => Ok(text),
+        Err(error) => Err(not_text(error)),
+    }
+}
+
+#[cold]
+fn not_text(error: std::str::Utf8Error) -> Fault {
+    Fault::new(format!("not UTF-8 at byte {}", error.valid_up_to()))
 }
 
 impl<'de> Deserializer<'de> for De<'_, 'de> {
     type Error = Fault;
 
+    // Out of line: what a type asks for by name is looked for first, below.
+    #[inline(never)]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.step.act {
             Act::Null => visitor.visit_unit(),
-            Act::Boolean => visitor.visit_bool(self.input.boolean()?),
-            Act::Int => visitor.visit_i32(self.input.int()?),
-            Act::Long => visitor.visit_i64(self.input.long()?),
-            Act::Float(number) => visitor.visit_f32(float(*number, self.input)?),
-            Act::Double(number) => visitor.visit_f64(double(*number, self.input)?),
-            Act::Bytes { whole } => visitor.visit_borrowed_bytes(bytes(*whole, self.input)?),
-            Act::String { whole } => visitor.visit_borrowed_str(text(*whole, self.input)?),
+            Act::Boolean => visitor.visit_bool(self.walk.input.boolean()?),
+            Act::Int => visitor.visit_i32(self.walk.input.int()?),
+            Act::Long => visitor.visit_i64(self.walk.input.long()?),
+            Act::Float(number) => visitor.visit_f32(float(*number, &mut self.walk.input)?),
+            Act::Double(number) => visitor.visit_f64(double(*number, &mut self.walk.input)?),
+            Act::Bytes { whole } => visitor.visit_borrowed_bytes(bytes(*whole, &mut self.walk.input)?),
+            Act::String { whole } => visitor.visit_borrowed_str(text(*whole, &mut self.walk.input)?),
             Act::Array(items) => {
                 let items = *items;
                 self.seq(items, visitor)
@@ -144,15 +180,15 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
             }
             Act::Union(_) => self.inside()?.deserialize_any(visitor),
             Act::Record(record) => self.record(record, false, visitor),
-            Act::Enum(symbols) => visitor.visit_borrowed_str(symbol(symbols, self.input)?),
-            Act::Fixed(size) => visitor.visit_borrowed_bytes(self.input.take(*size)?),
+            Act::Enum(symbols) => visitor.visit_borrowed_str(symbol(symbols, &mut self.walk.input)?),
+            Act::Fixed(size) => visitor.visit_borrowed_bytes(self.walk.input.take(*size)?),
             Act::Decimal { size, scale } => visitor.visit_string(decimal::to_text(self.decimal(*size)?, *scale)?),
             Act::UuidFixed => {
-                let id = uuid::Uuid::from_bytes(self.input.array()?);
+                let id = uuid::Uuid::from_bytes(self.walk.input.array()?);
                 visitor.visit_str(id.hyphenated().encode_lower(&mut [0; 36]))
             }
             Act::Duration => {
-                let parts = duration(self.input.array()?);
+                let parts = duration(self.walk.input.array()?);
                 let names = ["months", "days", "milliseconds"];
                 visitor.visit_map(serde::de::value::MapDeserializer::new(names.into_iter().zip(parts)))
             }
@@ -160,6 +196,44 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
         }
     }
 
+    #[inline]
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.step.act {
+            Act::Boolean => visitor.visit_bool(self.walk.input.boolean()?),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.step.act {
+            Act::Int => visitor.visit_i32(self.walk.input.int()?),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.step.act {
+            Act::Long => visitor.visit_i64(self.walk.input.long()?),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.step.act {
+            Act::String { whole: false } => visitor.visit_borrowed_str(text(false, &mut self.walk.input)?),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let inside = self.inside()?;
         match inside.step.act {
@@ -168,6 +242,7 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
         }
     }
 
+    #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -177,24 +252,29 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
         let inside = self.inside()?;
         match &inside.step.act {
             Act::Record(record) => {
-                let positions = inside.mode == Mode::Positions && fits(record, fields);
+                let positions = inside.walk.mode == Mode::Positions && fits(record, fields);
                 inside.record(record, positions, visitor)
             }
             _ => inside.deserialize_any(visitor),
         }
     }
 
+    #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let inside = self.inside()?;
         match &inside.step.act {
-            Act::Bytes { whole } => octets(bytes(*whole, inside.input)?, visitor),
-            Act::Fixed(size) => octets(inside.input.take(*size)?, visitor),
+            Act::Array(items) => {
+                let items = *items;
+                inside.seq(items, visitor)
+            }
+            Act::Bytes { whole } => octets(bytes(*whole, &mut inside.walk.input)?, visitor),
+            Act::Fixed(size) => octets(inside.walk.input.take(*size)?, visitor),
             Act::Decimal { size, .. } => {
                 let size = *size;
                 octets(inside.decimal(size)?, visitor)
             }
             Act::Duration => {
-                let parts = duration(inside.input.array()?);
+                let parts = duration(inside.walk.input.array()?);
                 visitor.visit_seq(serde::de::value::SeqDeserializer::new(parts.into_iter()))
             }
             _ => inside.deserialize_any(visitor),
@@ -221,9 +301,9 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let inside = self.inside()?;
         match &inside.step.act {
-            Act::String { whole } => visitor.visit_borrowed_bytes(bytes(*whole, inside.input)?),
-            Act::UuidFixed => visitor.visit_borrowed_bytes(inside.input.take(16)?),
-            Act::Duration => visitor.visit_borrowed_bytes(inside.input.take(12)?),
+            Act::String { whole } => visitor.visit_borrowed_bytes(bytes(*whole, &mut inside.walk.input)?),
+            Act::UuidFixed => visitor.visit_borrowed_bytes(inside.walk.input.take(16)?),
+            Act::Duration => visitor.visit_borrowed_bytes(inside.walk.input.take(12)?),
             Act::Decimal { size, .. } => {
                 let size = *size;
                 visitor.visit_borrowed_bytes(inside.decimal(size)?)
@@ -239,7 +319,7 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let inside = self.inside()?;
         match &inside.step.act {
-            Act::Double(number) => visitor.visit_f64(double(*number, inside.input)?),
+            Act::Double(number) => visitor.visit_f64(double(*number, &mut inside.walk.input)?),
             Act::Decimal { size, scale } => {
                 let (size, scale) = (*size, *scale);
                 let text = decimal::to_text(inside.decimal(size)?, scale)?;
@@ -272,12 +352,12 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
         let variant = || variants.iter().copied().find(|variant| names(&inside.step.label, variant));
         match &inside.step.act {
             Act::Enum(symbols) => {
-                let start = inside.input.rest();
-                let symbol = symbol(symbols, inside.input)?;
+                let start = inside.walk.input.rest();
+                let symbol = symbol(symbols, &mut inside.walk.input)?;
                 match variant().filter(|_| !variants.contains(&symbol)) {
                     // A variant for the enum as a whole, as a branch of a union.
                     Some(variant) => {
-                        inside.input.rewind(start);
+                        inside.walk.input.rewind(start);
                         visitor.visit_enum(Variant { variant, value: inside })
                     }
                     None => visitor.visit_enum(BorrowedStrDeserializer::new(symbol)),
@@ -286,7 +366,7 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
             act => match (variant(), act) {
                 (Some(variant), _) => visitor.visit_enum(Variant { variant, value: inside }),
                 (None, Act::String { whole }) => {
-                    visitor.visit_enum(BorrowedStrDeserializer::new(text(*whole, inside.input)?))
+                    visitor.visit_enum(BorrowedStrDeserializer::new(text(*whole, &mut inside.walk.input)?))
                 }
                 (None, Act::Unreadable(why)) => Err(Fault::new(&**why)),
                 (None, _) => Err(Fault::new(format!(
@@ -299,12 +379,12 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        skip(self.plan, self.step, self.input, self.deeper)?;
+        skip(self.walk.plan, self.step, &mut self.walk.input, self.walk.deeper)?;
         visitor.visit_unit()
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char str string unit map identifier
+        i8 i16 i128 u8 u16 u32 u64 u128 f32 char unit map identifier
     }
 }
 
@@ -396,11 +476,8 @@ pub(crate) fn one_deeper(deeper: usize) -> Result<usize, Fault> {
 
 /// The items of an array or the entries of a map.
 struct Blocks<'a, 'de> {
-    plan: &'de Plan,
     step: &'de Step,
-    input: &'a mut Input<'de>,
-    deeper: usize,
-    mode: Mode,
+    walk: &'a mut Walk<'de>,
     least: usize,
     left: usize,
     index: usize,
@@ -409,30 +486,25 @@ struct Blocks<'a, 'de> {
 }
 
 impl<'a, 'de> Blocks<'a, 'de> {
+    #[inline]
     fn new(de: De<'a, 'de>, items: Items) -> Result<Self, Fault> {
-        let mut blocks = Self {
-            plan: de.plan,
-            step: de.plan.step(items.step),
-            input: de.input,
-            deeper: one_deeper(de.deeper)?,
-            mode: de.mode,
-            least: items.least,
-            left: 0,
-            index: 0,
-            ended: false,
-            key: "",
-        };
+        let walk = de.walk;
+        walk.descend()?;
+        let step = walk.plan.step(items.step);
+        let mut blocks = Self { step, walk, least: items.least, left: 0, index: 0, ended: false, key: "" };
         blocks.next_block()?;
         Ok(blocks)
     }
 
+    #[inline]
     fn next_block(&mut self) -> Result<(), Fault> {
-        self.left = self.input.block(self.least)?;
+        self.left = self.walk.input.block(self.least)?;
         self.ended = self.left == 0;
         Ok(())
     }
 
     /// Whether there is one more.
+    #[inline]
     fn advance(&mut self) -> Result<bool, Fault> {
         if self.ended {
             return Ok(false);
@@ -447,25 +519,26 @@ impl<'a, 'de> Blocks<'a, 'de> {
         Ok(true)
     }
 
+    #[inline]
     fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        seed.deserialize(De {
-            plan: self.plan,
-            step: self.step,
-            input: self.input,
-            deeper: self.deeper,
-            mode: self.mode,
-        })
+        seed.deserialize(De { step: self.step, walk: self.walk })
     }
 
     /// A type of fixed length stops at its last item; then nothing may follow.
+    #[inline]
     fn finish(mut self) -> Result<(), Fault> {
-        if self.advance()? { Err(Fault::new(format!("there are more than {} items", self.index))) } else { Ok(()) }
+        if self.advance()? {
+            return Err(Fault::new(format!("there are more than {} items", self.index)));
+        }
+        self.walk.deeper += 1;
+        Ok(())
     }
 }
 
 impl<'de> SeqAccess<'de> for &mut Blocks<'_, 'de> {
     type Error = Fault;
 
+    #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
         if !self.advance()? {
             return Ok(None);
@@ -489,7 +562,7 @@ impl<'de> MapAccess<'de> for &mut Blocks<'_, 'de> {
             return Ok(None);
         }
         self.index += 1;
-        self.key = text(false, self.input)?;
+        self.key = text(false, &mut self.walk.input)?;
         seed.deserialize(BorrowedStrDeserializer::new(self.key)).map(Some)
     }
 
@@ -505,22 +578,22 @@ impl<'de> MapAccess<'de> for &mut Blocks<'_, 'de> {
 
 /// The fields of a record: those in the bytes, then those that only the reader has.
 struct Fields<'a, 'de> {
-    plan: &'de Plan,
     record: &'de RecordPlan,
-    input: &'a mut Input<'de>,
-    deeper: usize,
-    mode: Mode,
+    walk: &'a mut Walk<'de>,
     /// Of the moves.
     next: usize,
     /// Of the names.
     named: usize,
     pending: Option<StepId>,
+    /// The payload behind this record, while defaults are read.
+    after: Option<Input<'de>>,
 }
 
 impl<'a, 'de> Fields<'a, 'de> {
+    #[inline]
     fn new(de: De<'a, 'de>, record: &'de RecordPlan) -> Result<Self, Fault> {
-        let deeper = one_deeper(de.deeper)?;
-        Ok(Self { plan: de.plan, record, input: de.input, deeper, mode: de.mode, next: 0, named: 0, pending: None })
+        de.walk.descend()?;
+        Ok(Self { record, walk: de.walk, next: 0, named: 0, pending: None, after: None })
     }
 
     /// Goes past what is not wanted, up to the next field that is.
@@ -530,7 +603,7 @@ impl<'a, 'de> Fields<'a, 'de> {
             self.next += 1;
             match next {
                 Move::Read(step) => return Ok(Some(*step)),
-                Move::Skip(step) => skip(self.plan, self.plan.step(*step), self.input, self.deeper)?,
+                Move::Skip(step) => self.walk.skip(*step)?,
             }
         }
         Ok(None)
@@ -538,24 +611,38 @@ impl<'a, 'de> Fields<'a, 'de> {
 
     #[inline]
     fn value<S: DeserializeSeed<'de>>(&mut self, step: Option<StepId>, seed: S) -> Result<S::Value, Fault> {
-        let (plan, deeper, mode, named) = (self.plan, self.deeper, self.mode, self.named);
+        let named = self.named;
         self.named += 1;
-        let value = match step {
-            Some(step) => seed.deserialize(De { plan, step: plan.step(step), input: self.input, deeper, mode }),
-            None => {
-                let reads = self.record.names.len() - self.record.defaults.len();
-                let default = &self.record.defaults[named - reads];
-                let mut input = Input::new(&default.bytes);
-                seed.deserialize(De { plan, step: plan.step(default.step), input: &mut input, deeper, mode })
-            }
+        let step = match step {
+            Some(step) => step,
+            None => self.begin_default(named),
         };
-        value.map_err(|fault| fault.in_field(&self.record.names[named]))
+        match seed.deserialize(De { step: self.walk.plan.step(step), walk: self.walk }) {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(fault.in_field(&self.record.names[named])),
+        }
     }
 
+    /// Goes to the default of a field. Nothing of this record is in the payload any more: what follows it there is read
+    /// from `finish` on.
+    #[cold]
+    fn begin_default(&mut self, named: usize) -> StepId {
+        let reads = self.record.names.len() - self.record.defaults.len();
+        let default = &self.record.defaults[named - reads];
+        let input = std::mem::replace(&mut self.walk.input, Input::new(&default.bytes));
+        self.after.get_or_insert(input);
+        default.step
+    }
+
+    #[inline]
     fn finish(mut self) -> Result<(), Fault> {
-        while let Some(step) = self.advance()? {
-            skip(self.plan, self.plan.step(step), self.input, self.deeper)?;
+        if let Some(after) = self.after.take() {
+            self.walk.input = after;
         }
+        while let Some(step) = self.advance()? {
+            self.walk.skip(step)?;
+        }
+        self.walk.deeper += 1;
         Ok(())
     }
 }
@@ -563,6 +650,7 @@ impl<'a, 'de> Fields<'a, 'de> {
 impl<'de> SeqAccess<'de> for &mut Fields<'_, 'de> {
     type Error = Fault;
 
+    #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
         if self.named == self.record.names.len() {
             return Ok(None);
@@ -610,7 +698,7 @@ impl<'de> VariantAccess<'de> for De<'_, 'de> {
     type Error = Fault;
 
     fn unit_variant(self) -> Result<(), Fault> {
-        skip(self.plan, self.step, self.input, self.deeper)
+        skip(self.walk.plan, self.step, &mut self.walk.input, self.walk.deeper)
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {

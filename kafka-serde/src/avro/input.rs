@@ -62,11 +62,12 @@ impl<'de> Input<'de> {
         }
     }
 
+    #[inline]
     pub(crate) fn boolean(&mut self) -> Result<bool, Fault> {
         match self.array::<1>()? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(Fault::new(format!("a boolean is 00 or 01, got {other:02x}"))),
+            [other] => Err(no_boolean(other)),
         }
     }
 
@@ -81,6 +82,7 @@ impl<'de> Input<'de> {
         self.long_varint()
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<i64, Fault> {
         let mut value = 0_u64;
         for (index, byte) in self.rest.iter().take(10).enumerate() {
@@ -103,7 +105,7 @@ impl<'de> Input<'de> {
     #[inline]
     pub(crate) fn int(&mut self) -> Result<i32, Fault> {
         let long = self.long()?;
-        i32::try_from(long).map_err(|_| Fault::new(format!("{long} is out of range for an int")))
+        i32::try_from(long).map_err(|_| too_long(long))
     }
 
     /// The bytes after their length.
@@ -112,7 +114,7 @@ impl<'de> Input<'de> {
         let length = self.long()?;
         match usize::try_from(length) {
             Ok(length) => self.take(length),
-            Err(_) => Err(Fault::new(format!("a length is negative: {length}"))),
+            Err(_) => Err(negative(length)),
         }
     }
 
@@ -121,14 +123,22 @@ impl<'de> Input<'de> {
     pub(crate) fn index(&mut self, of: usize, what: &str) -> Result<usize, Fault> {
         let index = self.long()?;
         let known = usize::try_from(index).ok().filter(|index| *index < of);
-        known.ok_or_else(|| Fault::new(format!("there is no {what} {index}, the schema has {of}")))
+        known.ok_or_else(|| unknown(index, of, what))
     }
 
     /// How many items, of at least `least` bytes each, the next block has; 0 after the last.
     ///
     /// A block with a negative count carries its size in bytes as well; Go's clients write it so.
+    #[inline]
     pub(crate) fn block(&mut self, least: usize) -> Result<usize, Fault> {
         let count = self.long()?;
+        if count == 0 {
+            return Ok(0);
+        }
+        self.items(count, least)
+    }
+
+    fn items(&mut self, count: i64, least: usize) -> Result<usize, Fault> {
         if count < 0 {
             self.block_size()?;
         }
@@ -154,6 +164,26 @@ impl<'de> Input<'de> {
 
 fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+#[cold]
+fn negative(length: i64) -> Fault {
+    Fault::new(format!("a length is negative: {length}"))
+}
+
+#[cold]
+fn too_long(number: i64) -> Fault {
+    Fault::new(format!("{number} is out of range for an int"))
+}
+
+#[cold]
+fn unknown(index: i64, of: usize, what: &str) -> Fault {
+    Fault::new(format!("there is no {what} {index}, the schema has {of}"))
+}
+
+#[cold]
+fn no_boolean(byte: u8) -> Fault {
+    Fault::new(format!("a boolean is 00 or 01, got {byte:02x}"))
 }
 
 #[cold]
