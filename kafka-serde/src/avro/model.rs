@@ -1,6 +1,7 @@
 //! An Avro schema as a graph: what the readers and writers walk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A node's place in [`Model::nodes`].
 pub(crate) type NodeId = usize;
@@ -51,6 +52,28 @@ pub(crate) struct Field {
     pub(crate) default: Option<serde_json::Value>,
     /// The default in this schema's binary form; `None` without one, or where it does not fit the field's type.
     pub(crate) default_bytes: Option<Arc<[u8]>>,
+    /// Where the name in the program is that was last found to be this field's; 0 for none.
+    pub(crate) found: AtomicUsize,
+}
+
+impl Field {
+    /// Whether a struct's field has this name. A string that lives as long as the program is the same whenever it is at
+    /// the same address, so mostly no text is compared.
+    #[inline]
+    pub(crate) fn is(&self, name: &'static str) -> bool {
+        if name.len() != self.name.len() {
+            return false;
+        }
+        let at = name.as_ptr().addr();
+        if self.found.load(Ordering::Relaxed) == at {
+            return true;
+        }
+        let same = *self.name == *name;
+        if same {
+            self.found.store(at, Ordering::Relaxed);
+        }
+        same
+    }
 }
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde_json::{Map, Value as Json};
 
@@ -152,7 +153,14 @@ impl Parser {
             .schema(schema, &record.space)
             .map_err(|error| format!("field {name:?} of {}: {error}", record.full))?;
         let default = object.get("default").cloned();
-        Ok(Field { name: name.into(), aliases: strings(object.get("aliases")), node, default, default_bytes: None })
+        Ok(Field {
+            name: name.into(),
+            aliases: strings(object.get("aliases")),
+            node,
+            default,
+            default_bytes: None,
+            found: AtomicUsize::new(0),
+        })
     }
 
     fn enumeration(&mut self, object: &Object, space: &str) -> Result<NodeId, String> {

@@ -109,6 +109,33 @@ impl<'a> Ser<'a> {
         Ok(())
     }
 
+    /// A string that goes into something else than a string.
+    fn text(self, value: &str) -> Result<(), Fault> {
+        let ser = self.branch("a string", |node| match (&node.kind, node.logical) {
+            (Kind::Enum(kind), _) => kind.symbols.iter().any(|symbol| **symbol == *value).then_some(1),
+            (Kind::String, _) => Some(0),
+            (Kind::Fixed(_), Some(Logical::Uuid)) => Some(2),
+            (_, Some(Logical::Decimal { .. })) => Some(3),
+            (Kind::Bytes, _) => Some(4),
+            _ => None,
+        })?;
+        match (&ser.node.kind, ser.node.logical) {
+            (Kind::String, _) => put_bytes(value.as_bytes(), ser.out),
+            (Kind::Enum(kind), _) => match kind.symbols.iter().position(|symbol| **symbol == *value) {
+                Some(index) => put_long(index as i64, ser.out),
+                None => return Err(Fault::new(format!("enum {} has no symbol {value:?}", kind.name))),
+            },
+            (Kind::Fixed(_), Some(Logical::Uuid)) => match uuid::Uuid::try_parse(value) {
+                Ok(id) => ser.out.extend_from_slice(id.as_bytes()),
+                Err(_) => return Err(Fault::new("not the text of a UUID")),
+            },
+            (_, Some(Logical::Decimal { scale })) => return ser.decimal(decimal::from_text(value, scale)?),
+            (Kind::Bytes, _) => put_bytes(value.as_bytes(), ser.out),
+            _ => return Err(ser.unfit("a string")),
+        }
+        Ok(())
+    }
+
     fn decimal(self, number: i128) -> Result<(), Fault> {
         let size = if let Kind::Fixed(fixed) = &self.node.kind { Some(fixed.size) } else { None };
         decimal::put(&number.to_be_bytes(), size, self.out)
@@ -139,7 +166,12 @@ impl<'a> Serializer for Ser<'a> {
     type SerializeStruct = Entries<'a>;
     type SerializeStructVariant = Entries<'a>;
 
+    #[inline]
     fn serialize_bool(self, value: bool) -> Result<(), Fault> {
+        if let Kind::Boolean = self.node.kind {
+            self.out.push(u8::from(value));
+            return Ok(());
+        }
         let ser = self.branch("a boolean", |node| matches!(node.kind, Kind::Boolean).then_some(0))?;
         match ser.node.kind {
             Kind::Boolean => ser.out.push(u8::from(value)),
@@ -246,31 +278,14 @@ impl<'a> Serializer for Ser<'a> {
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<(), Fault> {
-        let ser = self.branch("a string", |node| match (&node.kind, node.logical) {
-            (Kind::Enum(kind), _) => kind.symbols.iter().any(|symbol| **symbol == *value).then_some(1),
-            (Kind::String, _) => Some(0),
-            (Kind::Fixed(_), Some(Logical::Uuid)) => Some(2),
-            (_, Some(Logical::Decimal { .. })) => Some(3),
-            (Kind::Bytes, _) => Some(4),
-            _ => None,
-        })?;
-        match (&ser.node.kind, ser.node.logical) {
-            (Kind::String, _) => put_bytes(value.as_bytes(), ser.out),
-            (Kind::Enum(kind), _) => match kind.symbols.iter().position(|symbol| **symbol == *value) {
-                Some(index) => put_long(index as i64, ser.out),
-                None => return Err(Fault::new(format!("enum {} has no symbol {value:?}", kind.name))),
-            },
-            (Kind::Fixed(_), Some(Logical::Uuid)) => match uuid::Uuid::try_parse(value) {
-                Ok(id) => ser.out.extend_from_slice(id.as_bytes()),
-                Err(_) => return Err(Fault::new("not the text of a UUID")),
-            },
-            (_, Some(Logical::Decimal { scale })) => return ser.decimal(decimal::from_text(value, scale)?),
-            (Kind::Bytes, _) => put_bytes(value.as_bytes(), ser.out),
-            _ => return Err(ser.unfit("a string")),
+        match self.node.kind {
+            Kind::String => {
+                put_bytes(value.as_bytes(), self.out);
+                Ok(())
+            }
+            _ => self.text(value),
         }
-        Ok(())
     }
-
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Fault> {
         let ser = self.branch("a byte string", |node| match &node.kind {
             Kind::Fixed(fixed) if fixed.size == value.len() => Some(0),
@@ -381,7 +396,11 @@ impl<'a> Serializer for Ser<'a> {
         }
     }
 
+    #[inline]
     fn serialize_seq(self, length: Option<usize>) -> Result<Seq<'a>, Fault> {
+        if let Kind::Array(items) = self.node.kind {
+            return Ok(Seq::Items(self.blocks(items, length)));
+        }
         let ser = self.branch("a sequence", |node| match &node.kind {
             Kind::Array(_) => Some(0),
             Kind::Bytes => Some(1),
@@ -528,6 +547,7 @@ pub(crate) enum Seq<'a> {
 }
 
 impl Seq<'_> {
+    #[inline]
     fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         match self {
             Self::Items(items) => {
@@ -574,6 +594,7 @@ macro_rules! sequence {
             type Ok = ();
             type Error = Fault;
 
+            #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
                 self.put(value)
             }
@@ -623,9 +644,9 @@ pub(crate) struct Fields<'a> {
 
 impl Fields<'_> {
     #[inline]
-    fn named<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Fault> {
+    fn named<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Fault> {
         let at = match self.record.fields.get(self.next) {
-            Some(field) if *field.name == *name => self.next,
+            Some(field) if field.is(name) => self.next,
             _ => self.find(name)?,
         };
         self.write(at, value)
