@@ -58,7 +58,7 @@ struct Inner<F: Format> {
     settings: Settings,
     /// The first few of each, which for most serdes are all: found with a load and a comparison.
     first_writers: [OnceLock<Slot<F>>; FIRST],
-    first_readers: [OnceLock<(SchemaId, Arc<Compiled<F::Reader>>)>; FIRST],
+    first_readers: [OnceLock<Known<F>>; FIRST],
     writers: ArcSwap<Vec<Slot<F>>>,
     readers: ArcSwap<Readers<F>>,
     /// The serde's own schema with what it refers to, for reading; filled in by a miss, where it refers to anything.
@@ -76,6 +76,8 @@ pub(crate) struct Settings {
 }
 
 type Readers<F> = HashMap<SchemaId, Arc<Compiled<<F as Format>::Reader>>, BuildHasherDefault<IdHasher>>;
+
+type Known<F> = (SchemaId, Arc<Compiled<<F as Format>::Reader>>);
 
 /// A schema that does not compile is kept too: each record that names it gets the same answer.
 pub(crate) type Compiled<C> = Result<C, (ErrorKind, String)>;
@@ -174,6 +176,7 @@ impl<F: Format> Registered<F> {
     }
 
     /// The compiled schema that a payload names, for those who borrow from it.
+    #[cfg(feature = "avro")]
     pub(crate) fn reader(&self, id: SchemaId) -> Result<Arc<Compiled<F::Reader>>, Stop> {
         match self.inner.first_reader(id) {
             Some(reader) => Ok(Arc::clone(reader)),

@@ -78,6 +78,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The data of a format that has nothing more to say in the header.
+    #[cfg(any(feature = "avro", feature = "json-schema"))]
     #[inline]
     pub(crate) fn data(&self) -> Result<&'a [u8], Error> {
         match self.header {

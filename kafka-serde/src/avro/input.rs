@@ -143,7 +143,7 @@ impl<'de> Input<'de> {
             self.block_size()?;
         }
         let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-        let room = if least == 0 { self.spare } else { self.rest.len() / least };
+        let room = self.rest.len().checked_div(least).unwrap_or(self.spare);
         if count > room {
             return Err(Fault::new(format!("a block claims {count} items, and {} bytes are left", self.rest.len())));
         }

@@ -166,7 +166,7 @@ impl Parser {
     fn enumeration(&mut self, object: &Object, space: &str) -> Result<NodeId, String> {
         let name = FullName::of(object, space)?;
         let symbols: Vec<Arc<str>> = strings(object.get("symbols")).into_iter().map(Arc::from).collect();
-        if !object.get("symbols").and_then(Json::as_array).is_some_and(|list| list.len() == symbols.len()) {
+        if object.get("symbols").and_then(Json::as_array).is_none_or(|list| list.len() != symbols.len()) {
             return Err(format!("enum {} has no \"symbols\", or one that is not a string", name.full));
         }
         let mut sorted: Vec<_> = symbols.iter().collect();

@@ -169,7 +169,7 @@ impl Resolver<'_> {
         // A union on the reader's side alone leaves no step of its own: its branch is what is read.
         if let (Kind::Union(branches), false) = (&r.node(reader).kind, matches!(w.node(writer).kind, Kind::Union(_))) {
             self.depth += 1;
-            let step = self.into_union(w, writer, r, branches);
+            let step = self.union_branch(w, writer, r, branches);
             self.depth -= 1;
             self.known.insert(key, step.clone());
             return step;
@@ -209,7 +209,13 @@ impl Resolver<'_> {
     }
 
     /// The first branch that is the same type, else the first that can be read with a promotion.
-    fn into_union(&mut self, w: Side<'_>, writer: NodeId, r: Side<'_>, branches: &[NodeId]) -> Result<StepId, String> {
+    fn union_branch(
+        &mut self,
+        w: Side<'_>,
+        writer: NodeId,
+        r: Side<'_>,
+        branches: &[NodeId],
+    ) -> Result<StepId, String> {
         let from = w.node(writer);
         let rank = |branch: &NodeId| {
             let to = &r.node(*branch).kind;
