@@ -325,3 +325,59 @@ fn a_schema_that_cannot_be_used_is_an_error_of_the_record() {
     assert_eq!(error.kind(), ErrorKind::InvalidSchema);
     assert!(encode_resolved(&orders, &order(), Part::Value).is_err());
 }
+
+/// schema-registry-client makes a request a message.
+#[test]
+fn warm_messages_over_twenty_topics_ask_the_registry_once_a_topic() {
+    let registry = Registry::in_memory();
+    let orders = Avro::<Order>::new(&registry);
+    let topics: Vec<String> = (0..20).map(|number| format!("orders.{number}")).collect();
+    for _ in 0..2_000 {
+        for topic in &topics {
+            let bytes = encode_with_headers(&orders, &order(), &mut Target::new(topic, Part::Value)).unwrap();
+            assert_eq!(decode_from(&orders, &bytes, &Source::new(topic, Part::Value)).unwrap(), order());
+        }
+    }
+    assert_eq!(registry.stats().requests, 20);
+}
+
+#[test]
+fn a_newer_latest_is_written_with_once_the_registry_says_so() {
+    let registry = Registry::in_memory();
+    let first = register(&registry, "orders-value", &Schema::avro(ORDER));
+    let latest = Avro::<Order>::new(&registry).choose(SchemaChoice::latest());
+    let newer = ORDER.replace("]}", r#",{"name":"amount","type":"int","default":3}]}"#);
+    let written = || encode_resolved(&latest, &order(), Part::Value).unwrap();
+    assert_eq!(id(&written()), first);
+    for round in 1..7 {
+        let next = newer.replace("\"default\":3", &format!("\"default\":{round}"));
+        let second = register(&registry, "orders-value", &Schema::avro(next));
+        registry.forget();
+        let bytes = written();
+        assert_eq!(id(&bytes), second);
+        // The field that `Order` lacks has the default of the schema.
+        assert_eq!(*bytes.last().unwrap(), 2 * round);
+        assert_eq!(written(), bytes);
+    }
+}
+
+#[test]
+fn more_schemas_than_are_kept_are_all_read() {
+    let registry = Registry::in_memory();
+    let numbers = Avro::<Value>::from_registry(&registry);
+    let ids: Vec<i32> = (1..1_200)
+        .map(|size| {
+            register(
+                &registry,
+                &format!("s{size}"),
+                &Schema::avro(format!(r#"{{"type":"fixed","name":"F","size":{size}}}"#)),
+            )
+        })
+        .collect();
+    for _ in 0..2 {
+        for (id, size) in ids.iter().zip(1..) {
+            let bytes = [&[0][..], &id.to_be_bytes(), &vec![7; size]].concat();
+            assert_eq!(decode_resolved(&numbers, &bytes).unwrap(), Value::Fixed("F".into(), vec![7; size]));
+        }
+    }
+}
