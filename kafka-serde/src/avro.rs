@@ -24,6 +24,7 @@
 mod de;
 mod decimal;
 mod default;
+mod derive;
 mod fault;
 mod input;
 mod model;
@@ -42,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 
+pub use derive::{AvroType, RecordText, SchemaText};
 pub use value::Value;
 pub use view::AvroView;
 
@@ -59,6 +61,14 @@ use crate::{
 };
 
 /// A type that knows its Avro schema.
+///
+/// With the feature `derive`, `#[derive(AvroSchema)]` writes it for a struct with named fields, an enum of unit variants,
+/// and an enum whose variants hold one type each (a union). It follows `#[serde(rename, rename_all, skip)]`, takes
+/// comments for `doc`, and knows of its own: `#[avro(namespace = "..", name = "..", alias = "..", doc = "..")]` on a type,
+/// `#[avro(default = "JSON", alias = "..", doc = "..", schema = "JSON", bytes)]` on a field, and `#[avro(default)]` on the
+/// symbol that stands for those a reader does not know. An `Option` defaults to null.
+///
+/// By hand:
 ///
 /// ```
 /// use kafka_serde::{AvroSchema, Schema};

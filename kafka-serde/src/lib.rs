@@ -62,6 +62,8 @@ pub use context::{AddHeader, FindHeader, Part, Source, Target};
 pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "derive")]
+pub use kafka_serde_derive::AvroSchema;
 pub use optional::Optional;
 pub use plain::*;
 #[cfg(feature = "protobuf")]
