@@ -5,11 +5,13 @@
 use std::convert::Infallible;
 
 use kafka_client::serde::avro::Value;
-use kafka_client::serde::{Avro, AvroSchema, Registry, Schema};
+use kafka_client::serde::{Avro, AvroSchema, Registry};
 use kafka_client::{Error, Kafka, Optional, Received, Topic, TopicSpec, Utf8};
 use tokio::sync::Notify;
 
-#[derive(serde::Serialize, serde::Deserialize)]
+/// The schema is derived from the type; `schema_evolution.rs` has some that are written by hand.
+#[derive(AvroSchema, serde::Serialize, serde::Deserialize)]
+#[avro(namespace = "shop", crate = "kafka_client::serde")]
 struct Order {
     id: i64,
     item: String,
@@ -17,24 +19,11 @@ struct Order {
     state: State,
 }
 
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(AvroSchema, Debug, serde::Serialize, serde::Deserialize)]
+#[avro(crate = "kafka_client::serde")]
 enum State {
     Open,
     Shipped,
-}
-
-/// The schema is written down once, beside the type.
-impl AvroSchema for Order {
-    fn avro_schema() -> Schema {
-        Schema::avro(
-            r#"{"type": "record", "name": "Order", "namespace": "shop", "fields": [
-                {"name": "id", "type": "long"},
-                {"name": "item", "type": "string"},
-                {"name": "note", "type": ["null", "string"], "default": null},
-                {"name": "state", "type": {"type": "enum", "name": "State", "symbols": ["Open", "Shipped"]}}
-            ]}"#,
-        )
-    }
 }
 
 static DONE: Notify = Notify::const_new();

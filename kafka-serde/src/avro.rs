@@ -66,7 +66,8 @@ use crate::{
 /// and an enum whose variants hold one type each (a union). It follows `#[serde(rename, rename_all, skip)]`, takes
 /// comments for `doc`, and knows of its own: `#[avro(namespace = "..", name = "..", alias = "..", doc = "..")]` on a type,
 /// `#[avro(default = "JSON", alias = "..", doc = "..", schema = "JSON", bytes)]` on a field, and `#[avro(default)]` on the
-/// symbol that stands for those a reader does not know. An `Option` defaults to null.
+/// symbol that stands for those a reader does not know. An `Option` defaults to null. Where this crate has another name,
+/// `#[avro(crate = "kafka_client::serde")]` on the type tells it.
 ///
 /// By hand:
 ///

@@ -1,7 +1,7 @@
 //! What `#[avro(..)]` and `#[serde(..)]` say.
 
 use syn::meta::ParseNestedMeta;
-use syn::{Attribute, DeriveInput, Expr, ExprLit, Field, Lit, LitStr, Meta, Result, Token, Variant};
+use syn::{Attribute, DeriveInput, Expr, ExprLit, Field, Lit, LitStr, Meta, Path, Result, Token, Variant, parse_quote};
 
 use crate::cases::renamed;
 
@@ -11,6 +11,8 @@ pub(crate) struct Container {
     pub(crate) namespace: Option<String>,
     pub(crate) doc: Option<String>,
     pub(crate) aliases: Vec<String>,
+    /// Where this macro's traits are.
+    pub(crate) krate: Path,
     rename_all: Option<String>,
 }
 
@@ -21,6 +23,7 @@ impl Container {
             namespace: None,
             doc: doc(&input.attrs),
             aliases: Vec::new(),
+            krate: parse_quote!(::kafka_serde),
             rename_all: None,
         };
         each(&input.attrs, "avro", |meta| {
@@ -32,8 +35,10 @@ impl Container {
                 container.aliases.push(text(&meta)?);
             } else if meta.path.is_ident("doc") {
                 container.doc = Some(text(&meta)?);
+            } else if meta.path.is_ident("crate") {
+                container.krate = meta.value()?.parse::<LitStr>()?.parse()?;
             } else {
-                return Err(meta.error("a type has `namespace`, `name`, `alias` and `doc`"));
+                return Err(meta.error("a type has `namespace`, `name`, `alias`, `doc` and `crate`"));
             }
             Ok(())
         })?;

@@ -28,34 +28,35 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         Data::Enum(data) if data.variants.iter().all(|variant| matches!(variant.fields, Fields::Unit)) => {
             enumeration(&container, data)?
         }
-        Data::Enum(data) => union(data)?,
+        Data::Enum(data) => union(&container, data)?,
         Data::Union(_) => return Err(Error::new_spanned(&input.ident, "a union has no Avro schema")),
     };
-    let ident = &input.ident;
+    let (ident, krate) = (&input.ident, &container.krate);
     Ok(quote! {
         #[automatically_derived]
-        impl ::kafka_serde::avro::AvroType for #ident {
-            fn write(schema: &mut ::kafka_serde::avro::SchemaText) {
+        impl #krate::avro::AvroType for #ident {
+            fn write(schema: &mut #krate::avro::SchemaText) {
                 #body
             }
         }
 
         #[automatically_derived]
-        impl ::kafka_serde::AvroSchema for #ident {
-            fn avro_schema() -> ::kafka_serde::Schema {
-                ::kafka_serde::avro::SchemaText::of::<Self>()
+        impl #krate::AvroSchema for #ident {
+            fn avro_schema() -> #krate::Schema {
+                #krate::avro::SchemaText::of::<Self>()
             }
         }
     })
 }
 
 fn structure(container: &Container, fields: &Fields, input: &DeriveInput) -> Result<TokenStream> {
+    let krate = &container.krate;
     let fields = match fields {
         Fields::Named(fields) => &fields.named,
         // serde sees through it, and so does its schema.
         Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
             let inner = &fields.unnamed[0].ty;
-            return Ok(quote! { <#inner as ::kafka_serde::avro::AvroType>::write(schema); });
+            return Ok(quote! { <#inner as #krate::avro::AvroType>::write(schema); });
         }
         _ => return Err(Error::new_spanned(&input.ident, "a record has fields with names")),
     };
@@ -72,7 +73,7 @@ fn structure(container: &Container, fields: &Fields, input: &DeriveInput) -> Res
         let inner = &field.ty;
         let write = match text {
             Some(text) => quote! { |schema| schema.raw(#text) },
-            None => quote! { <#inner as ::kafka_serde::avro::AvroType>::write },
+            None => quote! { <#inner as #krate::avro::AvroType>::write },
         };
         parts.push(quote! { record.field(#name, &[#(#aliases),*], #doc, #default, #write); });
     }
@@ -103,14 +104,15 @@ fn enumeration(container: &Container, data: &syn::DataEnum) -> Result<TokenStrea
 }
 
 /// An enum with data: each variant holds one type, and is a branch.
-fn union(data: &syn::DataEnum) -> Result<TokenStream> {
+fn union(container: &Container, data: &syn::DataEnum) -> Result<TokenStream> {
+    let krate = &container.krate;
     let mut branches = Vec::new();
     for variant in &data.variants {
         branches.push(match &variant.fields {
             Fields::Unit if variant.ident == "Null" => quote! { |schema| schema.raw("\"null\"") },
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
                 let inner = &fields.unnamed[0].ty;
-                quote! { <#inner as ::kafka_serde::avro::AvroType>::write }
+                quote! { <#inner as #krate::avro::AvroType>::write }
             }
             _ => {
                 let message = "a variant of a union holds one type, `Paid(Paid)`, or is called `Null`";
