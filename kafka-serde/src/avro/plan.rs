@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use super::input::DEEPEST;
 use super::model::{Enum, Field, Fixed, Kind, Logical, Model, Node, NodeId, Record, short};
 
 pub(crate) type StepId = usize;
@@ -151,8 +152,8 @@ struct Resolver<'s> {
     depth: usize,
 }
 
-/// Types within types; only a schema made for it comes near.
-const DEEPEST_SCHEMA: usize = 512;
+/// Types within types, unions counted: data that deep is not read either.
+const DEEPEST_SCHEMA: usize = 2 * DEEPEST;
 
 /// Steps of one plan; two schemas that differ multiply at worst.
 const MOST_STEPS: usize = 200_000;
@@ -266,10 +267,10 @@ impl Resolver<'_> {
             (Kind::Enum(one), Kind::Enum(other)) => return enumeration(one, other),
             (Kind::Array(one), Kind::Array(other)) => {
                 let step = self.node(w, *one, r, *other)?;
-                Act::Array(Items { step, least: self.least(w, *one) })
+                Act::Array(Items { step, least: self.least(w, *one, DEEPEST) })
             }
             (Kind::Map(one), Kind::Map(other)) => {
-                Act::Map(Items { step: self.node(w, *one, r, *other)?, least: 1 + self.least(w, *one) })
+                Act::Map(Items { step: self.node(w, *one, r, *other)?, least: 1 + self.least(w, *one, DEEPEST) })
             }
             (Kind::Record(one), Kind::Record(other)) => return self.record(w, one, r, other),
             (one, other) => return Err(format!("{} cannot be read as {}", one.label(), other.label())),
@@ -314,7 +315,9 @@ impl Resolver<'_> {
     }
 
     /// The least bytes that data of a node takes; what is unknown while a type contains itself counts as nothing.
-    fn least(&mut self, w: Side<'_>, id: NodeId) -> usize {
+    fn least(&mut self, w: Side<'_>, id: NodeId, deeper: usize) -> usize {
+        // No promise for what is too deep: nothing is always right.
+        let Some(deeper) = deeper.checked_sub(1) else { return 0 };
         if let Some(known) = self.least.get(id).copied().flatten() {
             return known;
         }
@@ -327,7 +330,7 @@ impl Resolver<'_> {
             Kind::Double => 8,
             Kind::Fixed(fixed) => fixed.size,
             Kind::Record(record) => {
-                record.fields.iter().fold(0_usize, |sum, field| sum.saturating_add(self.least(w, field.node)))
+                record.fields.iter().fold(0_usize, |sum, field| sum.saturating_add(self.least(w, field.node, deeper)))
             }
             _ => 1,
         };

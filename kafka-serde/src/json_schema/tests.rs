@@ -151,3 +151,43 @@ fn each_draft_means_what_it_says_and_draft_7_is_meant_by_silence() {
     assert!(fits("silent", r#"{"prefixItems":[{"type":"string"}]}"#, serde_json::json!([1])));
     assert!(!fits("silent7", r#"{"items":[{"type":"string"}]}"#, serde_json::json!([1])));
 }
+
+#[test]
+fn a_schema_that_refers_to_itself_without_end_does_not_overflow_the_stack() {
+    let registry = Registry::in_memory();
+    for (number, text) in [
+        r##"{"$ref":"#"}"##,
+        r##"{"allOf":[{"$ref":"#"}]}"##,
+        r##"{"definitions":{"a":{"$ref":"#/definitions/b"},"b":{"$ref":"#/definitions/a"}},"$ref":"#/definitions/a"}"##,
+        r##"{"properties":{"next":{"$ref":"#"}}}"##,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let serde = JsonSchema::<serde_json::Value>::with_schema(&registry, Schema::json(text))
+            .subject(SubjectName::custom(move |_, _, _| format!("s{number}")))
+            .validation(Validation::Both);
+        let mut document = serde_json::json!({});
+        for _ in 0..100 {
+            document = serde_json::json!({ "next": document });
+        }
+        let _ = encode_resolved(&serde, &document, Part::Value);
+    }
+}
+
+#[test]
+fn any_bytes_are_an_error_or_a_value_never_a_panic() {
+    let registry = Registry::in_memory();
+    let orders = orders(&registry, Validation::Both);
+    let valid = encode_resolved(&orders, &order(2.5), Part::Value).unwrap();
+    let random = crate::fixture::random_bytes(20_000);
+    for start in 0..random.len() - 32 {
+        let mut bytes = valid.clone();
+        let at = 5 + start % (bytes.len() - 5);
+        bytes[at] = random[start];
+        let _ = decode_resolved(&orders, &bytes);
+        bytes.truncate(at);
+        assert!(decode_resolved(&orders, &bytes).is_err());
+        let _ = decode_resolved(&orders, &[&valid[..5], &random[start..start + start % 32]].concat());
+    }
+}

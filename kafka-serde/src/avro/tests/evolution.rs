@@ -173,3 +173,24 @@ fn a_type_that_contains_itself_is_resolved_once() {
     let value: N = evolve(then, now, &[2, 0, 2, 4]).unwrap();
     assert_eq!(value, N { v: 2, next: Some(Box::new(N { v: 1, next: None, w: 3 })), w: 3 });
 }
+
+/// Types that refer to the one before, by name, as deep as anybody likes: only the text is flat.
+#[test]
+fn a_chain_of_types_without_end_is_refused_and_is_no_stack_overflow() {
+    let chain = |length: usize| {
+        let link = |n: usize| match n {
+            0 => r#"{"name":"f0","type":{"type":"record","name":"A0","fields":[]}}"#.to_owned(),
+            n => format!(
+                r#"{{"name":"f{n}","type":{{"type":"record","name":"A{n}","fields":[{{"name":"x","type":"A{}"}}]}}}}"#,
+                n - 1
+            ),
+        };
+        record(&(0..length).map(link).collect::<Vec<_>>().join(","))
+    };
+    let (text, last) = (chain(20_000), "\"A19999\"");
+    let model = parse::parse(last, [text.as_str()]).unwrap();
+    assert!(Plan::of(&model).unwrap_err().contains("too deep"));
+    let list = parse::parse(r#"{"type":"array","items":"A50"}"#, [text.as_str()]).unwrap();
+    assert!(Plan::of(&list).is_ok());
+    assert!(Plan::of(&parse::parse(r#"{"type":"array","items":"A19999"}"#, [text.as_str()]).unwrap()).is_err());
+}
