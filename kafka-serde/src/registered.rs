@@ -56,6 +56,8 @@ pub(crate) struct Registered<F: Format> {
 struct Inner<F: Format> {
     format: Arc<F>,
     settings: Settings,
+    /// Whether the registry may choose another schema than it did.
+    moves: bool,
     /// The first few of each, which for most serdes are all: found with a load and a comparison.
     first_writers: [OnceLock<Slot<F>>; FIRST],
     first_readers: [OnceLock<Known<F>>; FIRST],
@@ -91,7 +93,8 @@ struct Slot<F: Format> {
 
 struct Ready<F: Format> {
     id: Option<SchemaId>,
-    tag: Tag,
+    /// The schema's name, and Protobuf's index: what stands before the data, or in the header.
+    prefix: Box<[u8]>,
     writer: Compiled<F::Writer>,
 }
 
@@ -110,6 +113,7 @@ impl<F: Format> Registered<F> {
     fn of(format: Arc<F>, settings: Settings) -> Self {
         let inner = Inner {
             format,
+            moves: settings.choice.moves(),
             settings,
             first_writers: Default::default(),
             first_readers: Default::default(),
@@ -225,7 +229,7 @@ impl<F: Format> Inner<F> {
     /// Whether the registry would still choose this schema.
     #[inline]
     fn is_fresh(&self, slot: &Slot<F>) -> bool {
-        !self.settings.choice.moves() || slot.generation == self.settings.registry.generation()
+        !self.moves || slot.generation == self.settings.registry.generation()
     }
 
     #[inline]
@@ -246,25 +250,19 @@ impl<F: Format> Inner<F> {
         };
         match self.settings.framing {
             Framing::Prefix => {
-                out.extend_from_slice(ready.tag.as_bytes());
-                out.extend_from_slice(F::index(writer));
+                out.extend_from_slice(&ready.prefix);
                 write(writer, out).map_err(located)?;
             }
             Framing::Header => {
                 write(writer, out).map_err(located)?;
-                self.put_header(&ready.tag, F::index(writer), to)?;
+                self.put_header(&ready.prefix, to)?;
             }
         }
         Ok(Encoded::Bytes)
     }
 
-    fn put_header(&self, tag: &Tag, index: &[u8], to: &mut Target<'_>) -> Result<(), Error> {
-        let name = header(to.part());
-        let added = match index {
-            [] => to.add_header(name, Some(tag.as_bytes())),
-            index => to.add_header(name, Some(&[tag.as_bytes(), index].concat())),
-        };
-        match added {
+    fn put_header(&self, value: &[u8], to: &mut Target<'_>) -> Result<(), Error> {
+        match to.add_header(header(to.part()), Some(value)) {
             true => Ok(()),
             false => {
                 let message = "the schema id belongs in a header, and there is none to write to; use Framing::Prefix";
@@ -329,7 +327,9 @@ impl<F: Format> Inner<F> {
             })?),
         };
         let id = found.id.map(SchemaId::Id).or(found.guid.map(SchemaId::Guid));
-        Ok(Ready { id, tag, writer: kept(self.format.writer(found)) })
+        let writer = kept(self.format.writer(found));
+        let index = writer.as_ref().map(F::index).unwrap_or_default();
+        Ok(Ready { id, prefix: [tag.as_bytes(), index].concat().into(), writer })
     }
 
     #[cold]

@@ -7,6 +7,7 @@ use std::thread;
 
 use prost::Message as _;
 use schema_registry_converter::async_impl::avro::{AvroDecoder, AvroEncoder};
+use schema_registry_converter::async_impl::json::JsonEncoder;
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use schema_registry_converter::schema_registry_common::SubjectNameStrategy;
 
@@ -15,16 +16,16 @@ use crate::meter::Window;
 use crate::ours::serde::{AVRO, JSON, Message, Order, message, order};
 
 /// A registry that answers every question with the one schema, id 1. Ends with the process.
-fn registry() -> Outcome<SrSettings> {
+fn registry(schema: &'static str) -> Outcome<SrSettings> {
     // Fails where it is set already, which is what is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", listener.local_addr()?);
-    thread::spawn(move || listener.incoming().flatten().try_for_each(answer));
+    thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| answer(stream, schema)));
     Ok(SrSettings::new_builder(url).no_proxy().build()?)
 }
 
-fn answer(stream: TcpStream) -> std::io::Result<()> {
+fn answer(stream: TcpStream, schema: &str) -> std::io::Result<()> {
     let mut reader = BufReader::new(&stream);
     let mut length = 0;
     loop {
@@ -37,7 +38,7 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
         }
     }
     reader.take(length).read_to_end(&mut Vec::new())?;
-    let body = serde_json::json!({"id": 1, "version": 1, "subject": "orders-value", "schema": AVRO}).to_string();
+    let body = serde_json::json!({"id": 1, "version": 1, "subject": "orders-value", "schema": schema, "schemaType": if schema == AVRO { "AVRO" } else { "JSON" }}).to_string();
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length";
     write!(&stream, "{head}: {}\r\n\r\n{body}", body.len())
 }
@@ -47,7 +48,7 @@ fn runtime() -> Outcome<tokio::runtime::Runtime> {
 }
 
 pub(crate) fn avro_encode(load: &Load) -> Outcome<Sample> {
-    let encoder = AvroEncoder::new(registry()?);
+    let encoder = AvroEncoder::new(registry(AVRO)?);
     let subject = SubjectNameStrategy::TopicNameStrategy("orders".into(), false);
     let value = order();
     runtime()?.block_on(async {
@@ -61,7 +62,7 @@ pub(crate) fn avro_encode(load: &Load) -> Outcome<Sample> {
 }
 
 pub(crate) fn avro_decode(load: &Load) -> Outcome<Sample> {
-    let (decoder, encoder) = (AvroDecoder::new(registry()?), AvroEncoder::new(registry()?));
+    let (decoder, encoder) = (AvroDecoder::new(registry(AVRO)?), AvroEncoder::new(registry(AVRO)?));
     let subject = SubjectNameStrategy::TopicNameStrategy("orders".into(), false);
     runtime()?.block_on(async {
         let bytes = encoder.encode_struct(order(), &subject).await?;
@@ -119,6 +120,21 @@ pub(crate) fn json_decode(load: &Load) -> Outcome<Sample> {
         black_box(serde_json::from_slice::<Order>(black_box(&bytes))?);
     }
     Ok(Sample::rate(load.messages, window.close()))
+}
+
+pub(crate) fn json_checked(load: &Load) -> Outcome<Sample> {
+    let encoder = JsonEncoder::new(registry(JSON)?);
+    let subject = || SubjectNameStrategy::TopicNameStrategy("orders".into(), false);
+    let value = order();
+    runtime()?.block_on(async {
+        encoder.encode(&serde_json::to_value(&value)?, subject()).await?;
+        let window = Window::open();
+        for _ in 0..load.messages {
+            let document = serde_json::to_value(black_box(&value))?;
+            black_box(encoder.encode(&document, subject()).await?);
+        }
+        Ok(Sample::rate(load.messages, window.close()))
+    })
 }
 
 pub(crate) fn json_validated(load: &Load) -> Outcome<Sample> {

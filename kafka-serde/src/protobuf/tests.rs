@@ -258,3 +258,21 @@ fn any_bytes_are_an_error_or_a_value_never_a_panic() {
     use crate::DeserializerExt;
     survives_poison(&crate::Bytes.try_map(|bytes| Index::read(&bytes).map(|_| ())));
 }
+
+#[test]
+fn messages_within_messages_without_end_are_refused_and_are_no_stack_overflow() {
+    let deep = |levels: usize| format!("syntax = \"proto3\"; {} {}", "message A {".repeat(levels), "}".repeat(levels));
+    let index = File::parse(&deep(30)).unwrap().index(&["A"; 30].join(".")).unwrap();
+    assert_eq!(index.path(), [0; 30]);
+    for levels in [1_000, 20_000] {
+        let error = File::parse(&deep(levels)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSchema);
+    }
+    // As a descriptor.
+    let mut message = prost_reflect::prost_types::DescriptorProto::default();
+    for _ in 0..500 {
+        message = prost_reflect::prost_types::DescriptorProto { nested_type: vec![message], ..Default::default() };
+    }
+    let file = prost_reflect::prost_types::FileDescriptorProto { message_type: vec![message], ..Default::default() };
+    assert!(File::parse(&base64::engine::general_purpose::STANDARD.encode(file.encode_to_vec())).is_err());
+}
