@@ -88,7 +88,12 @@ pub trait ProtobufSchema {
 ///     miss.resolve().await?;
 /// }
 /// assert_eq!(bytes[5..], [0, 8, 1]);
-/// assert_eq!(orders.deserialize(Some(&bytes), &Source::new("orders", Part::Value))?, Order { id: 1 });
+///
+/// let from = Source::new("orders", Part::Value);
+/// if let Err(Stop::Miss(miss)) = orders.deserialize(Some(&bytes), &from) {
+///     miss.resolve().await?;
+/// }
+/// assert_eq!(orders.deserialize(Some(&bytes), &from)?, Order { id: 1 });
 /// # Ok(())
 /// # }
 /// # futures::executor::block_on(example()).unwrap();

@@ -120,18 +120,17 @@ fn what_the_reader_does_not_want_is_skipped_whatever_it_is() {
         {"name":"k","type":["null","S"]},{"name":"l","type":{"type":"enum","name":"E","symbols":["A"]}},
         {"name":"m","type":{"type":"fixed","name":"F","size":3}}]}},{"name":"kept","type":"int"}"#;
     let bytes = [
-        &[1][..],
-        &[2],
-        &[4],
-        &[0; 4],
-        &[0; 8],
-        &[2, 9],
-        &[2, b'h'],
-        &[1, 4, 2, b'x', 0, 0], // an empty string too many for the block's claim is found below
+        &[1][..],            // b
+        &[2, 4],             // c, d
+        &[0; 4],             // e
+        &[0; 8],             // f
+        &[2, 9, 2, b'h'],    // g, h
+        &[1, 4, 2, b'x', 0], // i: a block of one item and its size, 2 bytes
+        &[2, 2, b'k', 2, 0], // j
+        &[0, 0, 1, 2, 3],    // k, l, m
+        &[14],               // kept
     ]
     .concat();
-    // i: one block of one string with its size; j: one entry; k: null; l; m
-    let bytes = [&bytes[..bytes.len() - 2], &[0][..], &[2, 2, b'k', 2, 0], &[0], &[0], &[1, 2, 3], &[14]].concat();
     let reader = record(r#"{"name":"kept","type":"int"}"#);
     assert_eq!(evolve::<(i32,)>(&record(all), &reader, &bytes).unwrap().0, 7);
 }
