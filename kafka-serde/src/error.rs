@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use crate::Part;
 
@@ -219,13 +220,16 @@ impl StdError for Error {
 /// }
 /// ```
 pub struct Miss {
-    fetch: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
+    /// Never locked: it makes what cannot be shared `Sync`, as errors should be.
+    fetch: Mutex<Fetch>,
 }
+
+type Fetch = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl Miss {
     /// A miss that `fetch` resolves.
     pub fn new(fetch: impl Future<Output = Result<(), Error>> + Send + 'static) -> Self {
-        Self { fetch: Box::pin(fetch) }
+        Self { fetch: Mutex::new(Box::pin(fetch)) }
     }
 
     /// Fetches what is missing; afterwards the same call is made again.
@@ -236,7 +240,7 @@ impl Miss {
     /// # Cancel safety
     /// Dropping the future gives up the waiting only; the next call misses again.
     pub async fn resolve(self) -> Result<(), Error> {
-        self.fetch.await
+        self.fetch.into_inner().unwrap_or_else(PoisonError::into_inner).await
     }
 }
 
@@ -337,6 +341,13 @@ mod tests {
         assert!(matches!(lost, Poll::Ready(Err(_))));
         let never = pin!(Miss::new(std::future::pending()).resolve()).poll(&mut context);
         assert!(never.is_pending());
+    }
+
+    #[test]
+    fn a_stop_travels_between_threads() {
+        fn travels<T: Send + Sync + 'static>() {}
+        travels::<Stop>();
+        travels::<Error>();
     }
 
     #[test]

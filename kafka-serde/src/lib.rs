@@ -68,10 +68,12 @@ pub use optional::Optional;
 pub use plain::*;
 #[cfg(feature = "protobuf")]
 pub use protobuf::{Protobuf, ProtobufSchema};
+#[cfg(feature = "registry-server")]
+pub use registry::RegistryServer;
 #[cfg(feature = "registry")]
 pub use registry::{
-    Compatibility, CompatibilityLevel, Delete, Deleted, Mode, Registry, RegistryCode, RegistryStats, SubjectVersion,
-    Version,
+    Compatibility, CompatibilityLevel, Delete, Deleted, Mode, OAuth, Registry, RegistryBuilder, RegistryCode,
+    RegistryStats, SubjectVersion, Version,
 };
 #[cfg(feature = "registry")]
 pub use schema::{RegisteredSchema, Schema, SchemaChoice, SchemaId, SchemaReference, SchemaType};

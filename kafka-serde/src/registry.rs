@@ -18,12 +18,15 @@ mod code;
 mod compatibility;
 mod failure;
 mod flight;
+mod http;
 mod known;
 mod memory;
 mod refresh;
 mod refused;
 mod request;
 mod resolve;
+#[cfg(feature = "registry-server")]
+mod server;
 mod settings;
 mod stats;
 mod transport;
@@ -38,6 +41,9 @@ use serde_json::Value;
 pub use client::{Compatibility, Delete, Deleted, Mode, SubjectVersion, Version};
 pub use code::RegistryCode;
 pub use compatibility::CompatibilityLevel;
+pub use http::{OAuth, RegistryBuilder};
+#[cfg(feature = "registry-server")]
+pub use server::RegistryServer;
 pub use stats::RegistryStats;
 
 use failure::Failure;

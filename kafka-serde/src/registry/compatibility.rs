@@ -13,7 +13,7 @@ use crate::{RegisteredSchema, SchemaType};
 pub(crate) enum Parsed {
     Avro(avro::Schema),
     Json(json::Document),
-    Protobuf(protobuf::File),
+    Protobuf(Box<protobuf::File>),
 }
 
 /// How deep a schema may nest: far beyond any real one, and far from the end of a stack.
@@ -28,7 +28,7 @@ impl Parsed {
         Ok(match schema.schema.schema_type {
             SchemaType::Avro => Self::Avro(avro::Schema::parse(schema)?),
             SchemaType::Json => Self::Json(json::Document::parse(schema)?),
-            SchemaType::Protobuf => Self::Protobuf(protobuf::File::parse(schema)?),
+            SchemaType::Protobuf => Self::Protobuf(Box::new(protobuf::File::parse(schema)?)),
         })
     }
 

@@ -109,6 +109,22 @@ pub(crate) fn escape(text: &str, out: &mut String) {
     }
 }
 
+/// What an escaped text stands for; `None` where an escape is wrong or the bytes are not UTF-8.
+pub(crate) fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let value = digit()? * 16 + digit()?;
+            bytes.push(u8::try_from(value).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// What a registry answered, good or bad.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -142,6 +158,10 @@ mod tests {
         ] {
             let request = Request::get(&["subjects", subject, "versions"]);
             assert_eq!(request.target(), format!("/subjects/{escaped}/versions"));
+            assert_eq!(unescape(escaped).as_deref(), Some(subject));
+        }
+        for wrong in ["%", "%2", "%zz", "%ff"] {
+            assert_eq!(unescape(wrong), None, "{wrong}");
         }
     }
 
