@@ -313,12 +313,15 @@ pub(crate) fn measure(
     Ok(())
 }
 
-/// Makes the topic that a case starts from.
-pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<(Topic<'b>, Load)> {
-    let topic = broker.topic(case.name)?;
+/// Makes the topic that a case starts from, where it needs one.
+pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<(Option<Topic<'b>>, Load)> {
+    let topic = match case.starts {
+        Starts::Nowhere => None,
+        Starts::Empty | Starts::Full | Starts::Keyed(_) => Some(broker.topic(case.name)?),
+    };
     let load = Load {
         bootstrap: broker.bootstrap().into(),
-        topic: topic.name.clone(),
+        topic: topic.as_ref().map(|topic| topic.name.clone()).unwrap_or_default(),
         messages,
         linger_ms: case.linger_ms,
         starts: case.starts,

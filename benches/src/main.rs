@@ -29,7 +29,7 @@ const USAGE: &str = "usage: benches CASE... [--rounds N] [--messages N] [--instr
 
 Without a case: the list of cases.
 
-  CASE            a name below, or the start of several: `produce`, `consume`, `latency`
+  CASE            a name below, or the start of several: `produce`, `avro`, `latency`
   --rounds N      measured rounds, after one that is not (9; 3 with --instructions)
   --messages N    messages a side and round, in place of the case's own number (of which `latency` takes no more)
   --instructions  counts instructions a message under callgrind in place of time

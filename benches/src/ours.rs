@@ -11,6 +11,7 @@ pub(crate) mod offset_map;
 mod produce;
 pub(crate) mod tracker;
 mod work;
+pub(crate) mod serde;
 
 use kafka_client::{Bytes, ConsumerBuilder, Kafka, Producer, Topic};
 use tokio::runtime::{Builder, Runtime};

@@ -1,5 +1,7 @@
 //! rdkafka, used the way its documentation shows.
 
+pub(crate) mod serde;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -255,6 +255,48 @@ fn lag_and_health_tell_what_is_paused_and_what_is_stuck() {
 }
 
 #[test]
+fn avro_is_read_by_those_who_know_the_type_and_those_who_do_not() {
+    let out = end(start(env!("CARGO_BIN_EXE_avro")));
+    assert_says(
+        &out,
+        &[
+            "typed    1 tea, note Some(\"the green one\"), Open",
+            "typed    2 jam, note None, Shipped",
+            "typed    o-1 is deleted",
+            "generic  item Some(String(\"jam\")), state Some(Enum(\"shop.State\", \"Shipped\"))",
+            "subjects [\"orders-value\"]",
+        ],
+    );
+}
+
+#[test]
+fn json_that_breaks_its_schema_is_refused_before_it_is_sent() {
+    let out = end(start(env!("CARGO_BIN_EXE_json_schema")));
+    assert_says(&out, &["price: 0.0 is less than or equal to the minimum of 0", "in       1 tea for 4.5"]);
+}
+
+#[test]
+fn protobuf_is_read_by_type_and_by_descriptor() {
+    let out = end(start(env!("CARGO_BIN_EXE_protobuf")));
+    assert_says(
+        &out,
+        &["typed    bicycle of {\"wheel\": 2}", "dynamic  a shop.Order with item Some(String(\"bicycle\"))"],
+    );
+}
+
+#[test]
+fn a_changed_type_reads_old_records_and_a_broken_one_is_refused() {
+    let out = end(start(env!("CARGO_BIN_EXE_schema_evolution")));
+    assert_says(&out, &["in       1: 1 x tea", "in       1099511627776: 3 x jam", "refused  Incompatible: "]);
+}
+
+#[test]
+fn a_topic_of_two_formats_is_read_whole() {
+    let out = end(start(env!("CARGO_BIN_EXE_mixed_formats")));
+    assert_says(&out, &["in       1 tea, as JSON", "in       2 jam, as Avro", "in       3 honey, by a straggler"]);
+}
+
+#[test]
 fn the_readme_example_runs_until_ctrl_c() {
     // The README has it connect to a Kafka of yours, so it gets one.
     let kafka = Kafka::embedded().unwrap();

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use crate::Part;
 
@@ -17,6 +18,22 @@ pub enum ErrorKind {
     UnexpectedNull,
     /// The value cannot be written in this format.
     Unencodable,
+    /// The schema cannot be used: it does not parse, refers to what is not there, or does not fit what is asked of it.
+    InvalidSchema,
+    /// The registry knows no such schema, subject or version.
+    SchemaNotFound,
+    /// The schema does not keep the compatibility that its subject asks for.
+    Incompatible,
+    /// The registry does not accept the credentials, or does not allow this to them.
+    AccessDenied,
+    /// The registry refuses the request as it is: an operation that is not permitted, a value that it does not know.
+    Refused,
+    /// The registry could not be reached, or could not answer now.
+    RegistryUnavailable,
+    /// The registry answered something that is not of its protocol.
+    RegistryAnswer,
+    /// A setting is missing, out of range, or contradicts another one; the message names it.
+    InvalidSetting,
 }
 
 /// What to do now.
@@ -48,15 +65,31 @@ struct Inner {
     retry: Retry,
     part: Option<Part>,
     topic: Option<String>,
+    field: Option<String>,
+    #[cfg(feature = "registry")]
+    schema: Option<crate::SchemaId>,
     message: String,
+    #[cfg(feature = "registry")]
+    registry_code: Option<crate::RegistryCode>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// A new error of this layer; `message` is lower case, without a full stop, and names the field where it can.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner =
-            Inner { kind, retry: Retry::Permanent, part: None, topic: None, message: message.into(), source: None };
+        let inner = Inner {
+            kind,
+            retry: Retry::Permanent,
+            part: None,
+            topic: None,
+            field: None,
+            #[cfg(feature = "registry")]
+            schema: None,
+            message: message.into(),
+            #[cfg(feature = "registry")]
+            registry_code: None,
+            source: None,
+        };
         Self { inner: Box::new(inner) }
     }
 
@@ -73,10 +106,46 @@ impl Error {
         self
     }
 
+    /// Names the field inside the value, as `items[3].price`; the message names it too.
+    pub fn with_field(mut self, path: impl Into<String>) -> Self {
+        self.inner.field = Some(path.into());
+        self
+    }
+
+    /// The field inside the value, where known.
+    pub fn field(&self) -> Option<&str> {
+        self.inner.field.as_deref()
+    }
+
+    /// Says which schema it was, unless that is known already.
+    #[cfg(feature = "registry")]
+    pub fn with_schema(mut self, id: crate::SchemaId) -> Self {
+        self.inner.schema.get_or_insert(id);
+        self
+    }
+
+    /// The schema that was written with, or that the payload names, where known.
+    #[cfg(feature = "registry")]
+    pub fn schema_id(&self) -> Option<crate::SchemaId> {
+        self.inner.schema
+    }
+
     /// Says what to do now; [`Retry::Permanent`] unless set.
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.inner.retry = retry;
         self
+    }
+
+    #[cfg(feature = "registry")]
+    pub(crate) fn with_registry_code(mut self, code: crate::RegistryCode) -> Self {
+        self.inner.registry_code = Some(code);
+        self
+    }
+
+    /// The registry's own number for what is wrong, where a registry answered.
+    #[cfg(feature = "registry")]
+    pub fn registry_code(&self) -> Option<crate::RegistryCode> {
+        self.inner.registry_code
     }
 
     /// What went wrong.
@@ -104,10 +173,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.inner;
         match (&inner.part, &inner.topic) {
-            (Some(part), Some(topic)) => write!(f, "{part} of {topic}: {}", inner.message),
-            (Some(part), None) => write!(f, "{part}: {}", inner.message),
-            _ => f.write_str(&inner.message),
+            (Some(part), Some(topic)) => write!(f, "{part} of {topic}: ")?,
+            (Some(part), None) => write!(f, "{part}: ")?,
+            _ => {}
         }
+        #[cfg(feature = "registry")]
+        if let Some(schema) = &inner.schema {
+            write!(f, "{schema}: ")?;
+        }
+        f.write_str(&inner.message)
     }
 }
 
@@ -146,13 +220,16 @@ impl StdError for Error {
 /// }
 /// ```
 pub struct Miss {
-    fetch: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
+    /// Never locked: it makes what cannot be shared `Sync`, as errors should be.
+    fetch: Mutex<Fetch>,
 }
+
+type Fetch = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl Miss {
     /// A miss that `fetch` resolves.
     pub fn new(fetch: impl Future<Output = Result<(), Error>> + Send + 'static) -> Self {
-        Self { fetch: Box::pin(fetch) }
+        Self { fetch: Mutex::new(Box::pin(fetch)) }
     }
 
     /// Fetches what is missing; afterwards the same call is made again.
@@ -163,7 +240,7 @@ impl Miss {
     /// # Cancel safety
     /// Dropping the future gives up the waiting only; the next call misses again.
     pub async fn resolve(self) -> Result<(), Error> {
-        self.fetch.await
+        self.fetch.into_inner().unwrap_or_else(PoisonError::into_inner).await
     }
 }
 
@@ -264,6 +341,13 @@ mod tests {
         assert!(matches!(lost, Poll::Ready(Err(_))));
         let never = pin!(Miss::new(std::future::pending()).resolve()).poll(&mut context);
         assert!(never.is_pending());
+    }
+
+    #[test]
+    fn a_stop_travels_between_threads() {
+        fn travels<T: Send + Sync + 'static>() {}
+        travels::<Stop>();
+        travels::<Error>();
     }
 
     #[test]

@@ -67,3 +67,69 @@ pub(crate) fn random_bytes(length: usize) -> Vec<u8> {
     .take(length)
     .collect()
 }
+
+/// The payload of `value` for `orders`, after whatever it misses.
+#[cfg(feature = "_registered")]
+pub(crate) fn encode_resolved<S: Serializer>(serde: &S, value: &S::Input, part: Part) -> Result<Vec<u8>, Error> {
+    encode_with_headers(serde, value, &mut Target::new("orders", part))
+}
+
+/// The payload of `value` for a target of any kind, after whatever it misses.
+#[cfg(feature = "_registered")]
+pub(crate) fn encode_with_headers<S: Serializer>(
+    serde: &S,
+    value: &S::Input,
+    to: &mut Target<'_>,
+) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    for _ in 0..3 {
+        out.clear();
+        match serde.serialize(value, to, &mut out) {
+            Ok(encoded) => {
+                assert_eq!(encoded, Encoded::Bytes);
+                return Ok(out);
+            }
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Miss(miss)) => futures::executor::block_on(miss.resolve())?,
+        }
+    }
+    panic!("a miss that was resolved is missed again")
+}
+
+/// The value of a payload of `orders`, after whatever it misses.
+#[cfg(feature = "_registered")]
+pub(crate) fn decode_resolved<D: Deserializer>(serde: &D, bytes: &[u8]) -> Result<D::Output, Error> {
+    decode_from(serde, bytes, &Source::new("orders", Part::Value))
+}
+
+/// The value of a payload from anywhere, after whatever it misses.
+#[cfg(feature = "_registered")]
+pub(crate) fn decode_from<D: Deserializer>(serde: &D, bytes: &[u8], from: &Source<'_>) -> Result<D::Output, Error> {
+    for _ in 0..4 {
+        match serde.deserialize(Some(bytes), from) {
+            Ok(value) => return Ok(value),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Miss(miss)) => futures::executor::block_on(miss.resolve())?,
+        }
+    }
+    panic!("a miss that was resolved is missed again")
+}
+
+/// Headers in the order they were added.
+#[cfg(feature = "_registered")]
+#[derive(Default)]
+pub(crate) struct Headers(pub(crate) Vec<(String, Option<Vec<u8>>)>);
+
+#[cfg(feature = "_registered")]
+impl crate::AddHeader for Headers {
+    fn add(&mut self, name: &str, value: Option<&[u8]>) {
+        self.0.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+    }
+}
+
+#[cfg(feature = "_registered")]
+impl crate::FindHeader for Headers {
+    fn last(&self, name: &str) -> Option<Option<&[u8]>> {
+        self.0.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.as_deref())
+    }
+}

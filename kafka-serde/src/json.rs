@@ -76,10 +76,7 @@ impl<T: Serialize + 'static> Serializer for Json<T> {
     fn serialize(&self, value: &T, _to: &mut Target<'_>, out: &mut Vec<u8>) -> Result<Encoded, Stop> {
         match serde_json::to_writer(out, value) {
             Ok(()) => Ok(Encoded::Bytes),
-            Err(error) => {
-                let message = "the value cannot be written as JSON";
-                Err(Error::new(ErrorKind::Unencodable, message).with_source(error).into())
-            }
+            Err(error) => Err(unencodable(error).into()),
         }
     }
 }
@@ -88,12 +85,21 @@ impl<T: DeserializeOwned + Send + 'static> Deserializer for Json<T> {
     type Output = T;
 
     fn deserialize(&self, bytes: Option<&[u8]>, _from: &Source<'_>) -> Result<T, Stop> {
-        let bytes = required(bytes, "JSON")?;
-        if bytes.is_empty() {
-            return Err(Error::new(ErrorKind::Malformed, "empty payload where JSON is expected").into());
-        }
-        serde_json::from_slice(bytes).map_err(|error| refused::<T>(bytes, error).into())
+        Ok(read(required(bytes, "JSON")?)?)
     }
+}
+
+/// Reads the one JSON value that `bytes` is.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    if bytes.is_empty() {
+        return Err(Error::new(ErrorKind::Malformed, "empty payload where JSON is expected"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| refused::<T>(bytes, error))
+}
+
+#[cold]
+pub(crate) fn unencodable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Unencodable, "the value cannot be written as JSON").with_source(error)
 }
 
 /// The longest field path in an error, in characters.
@@ -107,9 +113,12 @@ fn refused<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error) -> Error
         Category::Eof => "JSON cut short",
         Category::Syntax | Category::Io => "not JSON",
     };
-    let field = field::<T>(bytes).map(|path| format!(" in {path}")).unwrap_or_default();
-    let message = format!("{what} at line {} column {}{field}", error.line(), error.column());
-    Error::new(ErrorKind::Malformed, message).with_source(error)
+    let at = format!("{what} at line {} column {}", error.line(), error.column());
+    let refused = match field::<T>(bytes) {
+        Some(path) => Error::new(ErrorKind::Malformed, format!("{at} in {path}")).with_field(path),
+        None => Error::new(ErrorKind::Malformed, at),
+    };
+    refused.with_source(error)
 }
 
 /// The path to the field that cannot be read. Reads the payload once more, which only a refused payload has to pay.

@@ -10,6 +10,8 @@
 //! needs something from outside (a schema that is not cached yet) says so with [`Stop::Miss`]; the caller awaits
 //! [`Miss::resolve`] once and asks again. So the warm path works anywhere, also outside an async runtime.
 //!
+//! Formats with registered schemas (`Avro`, `Protobuf`, `JsonSchema`) are features, as is the registry's client.
+//!
 //! A serde implements one or both of [`Serializer`] and [`Deserializer`]:
 //!
 //! ```
@@ -29,17 +31,56 @@ mod context;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod plain;
+mod optional;
 #[cfg(feature = "json")]
 mod json;
-mod optional;
-mod plain;
+mod combinators;
+#[cfg(feature = "registry")]
+mod schema;
+#[cfg(feature = "registry")]
+mod subject;
+#[cfg(feature = "registry")]
+mod registry;
+#[cfg(feature = "_registered")]
+mod wire;
+#[cfg(feature = "_registered")]
+mod registered;
+#[cfg(feature = "avro")]
+pub mod avro;
+#[cfg(feature = "protobuf")]
+pub mod protobuf;
+#[cfg(feature = "json-schema")]
+mod json_schema;
 
+#[cfg(feature = "avro")]
+pub use avro::{Avro, AvroSchema};
+pub use combinators::{Contramap, DeserializerExt, Map, OrElse, SerializerExt, TryMap};
 pub use context::{AddHeader, FindHeader, Part, Source, Target};
 pub use error::{Error, ErrorKind, Miss, Retry, Stop};
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "json-schema")]
+pub use json_schema::{HasJsonSchema, JsonSchema, Validation};
+#[cfg(feature = "derive")]
+pub use kafka_serde_derive::AvroSchema;
 pub use optional::Optional;
 pub use plain::*;
+#[cfg(feature = "protobuf")]
+pub use protobuf::{Protobuf, ProtobufSchema};
+#[cfg(feature = "registry-server")]
+pub use registry::RegistryServer;
+#[cfg(feature = "registry")]
+pub use registry::{
+    Compatibility, CompatibilityLevel, Delete, Deleted, Mode, OAuth, Registry, RegistryBuilder, RegistryCode,
+    RegistryStats, SubjectVersion, Version,
+};
+#[cfg(feature = "registry")]
+pub use schema::{RegisteredSchema, Schema, SchemaChoice, SchemaId, SchemaReference, SchemaType};
+#[cfg(feature = "registry")]
+pub use subject::SubjectName;
+#[cfg(feature = "_registered")]
+pub use wire::Framing;
 
 /// What a [`Serializer`] produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +165,12 @@ mod tests {
         is::<Uuid>();
         #[cfg(feature = "json")]
         is::<Json<std::rc::Rc<()>>>();
+        #[cfg(feature = "avro")]
+        is::<(Avro<std::rc::Rc<()>>, avro::AvroView<'_>, avro::Value, Framing)>();
+        #[cfg(feature = "protobuf")]
+        is::<(Protobuf<std::rc::Rc<()>>, protobuf::DynamicProtobuf, protobuf::Dynamic, protobuf::Value)>();
+        #[cfg(feature = "json-schema")]
+        is::<(JsonSchema<std::rc::Rc<()>>, Validation)>();
 
         // A fetch runs on one task: it is sent there, never shared.
         fn is_send<T: Send>() {}

@@ -1,0 +1,20 @@
+//! The one thing a registry handle needs from outside: somebody who answers requests.
+
+use futures::future::BoxFuture;
+
+use super::failure::Failure;
+use super::request::{Answer, Request};
+
+/// Carries a request to a registry and brings the answer, with its own retries. An answer may be a refusal; a failure
+/// means that there is no answer.
+pub(crate) trait Transport: Send + Sync + 'static {
+    fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Failure>>;
+
+    /// How errors and `Debug` call the registry; without secrets.
+    fn name(&self) -> String;
+
+    /// Requests sent again so far.
+    fn retries(&self) -> u64 {
+        0
+    }
+}
