@@ -11,6 +11,9 @@ use super::{consumer, topic};
 use crate::frame::{Load, Outcome, Sample};
 use crate::meter::{Used, Window};
 
+/// A run that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// What came of a run.
 pub(super) struct Done {
     pub(super) used: Used,
@@ -49,7 +52,13 @@ pub(super) async fn run(
         .route_concurrent(&topic(load), concurrency, handler)
         .assign([(load.topic.as_str(), partition)])
         .build()?;
-    consumer.run_until(work.last.notified()).await?;
+    tokio::select! {
+        ended = consumer.run_until(work.last.notified()) => drop(ended?),
+        () = tokio::time::sleep(PATIENCE) => {
+            let seen = work.seen();
+            return Err(format!("stuck: {} of {records} records were begun, {} handled", seen.begun, seen.handled).into());
+        }
+    }
     let seen = work.seen();
     let used = seen.used.ok_or_else(|| format!("{} of {records} records were handled", seen.handled))?;
     Ok(Done { used, slept: seen.slept, order_kept: !seen.disorder })
