@@ -272,3 +272,14 @@ async fn partitions_can_be_chosen_by_hand_and_topics_by_a_pattern() {
     }
     running.stop().await;
 }
+
+#[tokio::test]
+async fn by_hand_on_a_broker_that_has_never_seen_a_group() {
+    let cluster = Cluster::start(1);
+    let (topic, account) = (given::topic_on(&cluster, "orders", 2), Account::default());
+    crate::group::fill_at(cluster.bootstrap(), topic.name(), 0, 0, 100);
+    let consumer = kafka_client::Kafka::connect(cluster.bootstrap()).consumer(unique("billing"));
+    let running = Running::start(consumer.assign([(topic.name(), 0)]).route(&topic, handler(&account)));
+    account.reaches(100).await;
+    running.stop().await;
+}

@@ -78,7 +78,7 @@ pub(super) async fn arrive(
 }
 
 /// Asks the cluster for the group's offsets, until it answers.
-async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, (i64, OffsetMap)>, Error> {
+pub(super) async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, (i64, OffsetMap)>, Error> {
     let entries = repeatedly("fetch offsets", || {
         let list = list(keys.iter().map(|key| (key, None)))?;
         Ok(blocking(client, move |client| client.committed(&list, REQUEST)))

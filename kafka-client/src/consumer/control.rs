@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout_at};
 
 use super::Guarantee;
-use super::arrival::{Beginning, arrive, ends, seek};
+use super::arrival::{Beginning, arrive, committed, ends, seek};
 use super::builder::Options;
 use super::commit::{Answer, InFlight};
 use super::handle::{Answer as CommandAnswer, Command, Lag, PartitionStatus, Status};
@@ -222,9 +222,25 @@ impl Control {
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<ConsumerReport, Error> {
+        // librdkafka does not ask again when a coordinator that has just been made refuses its one question for the offsets
+        // of partitions assigned by hand (members of a group ask it other things first). So it is asked before.
+        let answered = match self.options.assigned.clone() {
+            None => true,
+            Some(partitions) => {
+                let keys: Vec<Key> = partitions.iter().map(|one| (one.topic_arc().clone(), one.partition())).collect();
+                tokio::select! {
+                    biased;
+                    () = &mut *shutdown => false,
+                    offsets = committed(&self.client, &keys) => offsets.map(|_| true)?,
+                }
+            }
+        };
         self.begin().await?;
         self.status.run(true);
-        let ended = self.serve(commands, shutdown).await;
+        let ended = match answered {
+            true => self.serve(commands, shutdown).await,
+            false => Ok(()),
+        };
         self.status.ready(false);
         let stopped = self.stop().await;
         self.metrics.gauges(&self.client, &self.lanes, &self.shared.exposure);
