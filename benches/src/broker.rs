@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     /// librdkafka's mock cluster: for trying the program out. It keeps 5 MiB a partition, and its figures are not those
     /// of a broker.
     Mock,
+    /// None, for cases that need none.
+    None,
 }
 
 impl FromStr for Kind {
@@ -48,11 +50,13 @@ pub(crate) enum Broker {
     /// An Apache Kafka of one node, from the harness of the tests.
     Started(Cluster),
     Mock(MockChild),
+    None,
 }
 
 impl Broker {
     pub(crate) fn start(kind: Kind) -> Outcome<Self> {
         let broker = match kind {
+            Kind::None => Self::None,
             Kind::Mock => Self::Mock(MockChild::start()?),
             Kind::Real => match env::var("KAFKA_BOOTSTRAP_SERVERS") {
                 Ok(servers) if !servers.is_empty() => Self::Given(servers),
@@ -68,6 +72,7 @@ impl Broker {
             Self::Given(servers) => servers,
             Self::Started(cluster) => cluster.bootstrap(),
             Self::Mock(child) => &child.bootstrap,
+            Self::None => "",
         }
     }
 
@@ -77,6 +82,7 @@ impl Broker {
         match self {
             Self::Given(_) | Self::Started(_) => self.create(&name)?,
             Self::Mock(child) => child.create(&name)?,
+            Self::None => (),
         }
         Ok(Topic { broker: self, name })
     }
@@ -84,7 +90,7 @@ impl Broker {
     /// How many messages of a hundred bytes a topic keeps; the mock forgets the oldest.
     pub(crate) fn keeps(&self) -> u64 {
         match self {
-            Self::Given(_) | Self::Started(_) => u64::MAX,
+            Self::Given(_) | Self::Started(_) | Self::None => u64::MAX,
             Self::Mock(_) => 200_000,
         }
     }
@@ -93,7 +99,7 @@ impl Broker {
     /// partition empty waits to the end, and returns one batch a partition.
     pub(crate) fn fetch_wait_ms(&self) -> u32 {
         match self {
-            Self::Given(_) | Self::Started(_) => 500,
+            Self::Given(_) | Self::Started(_) | Self::None => 500,
             Self::Mock(_) => 5,
         }
     }
@@ -126,6 +132,7 @@ impl fmt::Display for Broker {
             Self::Given(servers) => write!(f, "{servers} (given)"),
             Self::Started(cluster) => write!(f, "{} (Apache Kafka, started for this run)", cluster.bootstrap()),
             Self::Mock(child) => write!(f, "{} (librdkafka's mock)", child.bootstrap),
+            Self::None => f.write_str("none"),
         }
     }
 }
@@ -138,7 +145,7 @@ pub(crate) struct Topic<'b> {
 
 impl Drop for Topic<'_> {
     fn drop(&mut self) {
-        if !matches!(self.broker, Broker::Mock(_))
+        if !matches!(self.broker, Broker::Mock(_) | Broker::None)
             && let Err(error) = self.broker.delete(&self.name)
         {
             eprintln!("topic {} was left behind: {error}", self.name);

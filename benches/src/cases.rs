@@ -19,16 +19,18 @@ pub(crate) struct Case {
     pub(crate) baseline: Peer,
     pub(crate) second: Option<Peer>,
     /// Measured in the same rounds and told in the same line.
-    pub(crate) end_to_end: Option<Further>,
+    pub(crate) further: Option<Further>,
     /// Whether `--instructions` counts it.
     pub(crate) hot: bool,
 }
 
 /// A further comparison of a case.
 pub(crate) struct Further {
+    /// Its key in the line.
+    pub(crate) key: &'static str,
     pub(crate) ours: Side,
     pub(crate) baseline: Peer,
-    pub(crate) second: Peer,
+    pub(crate) second: Option<Peer>,
 }
 
 /// What ours is compared with.
@@ -43,6 +45,8 @@ pub(crate) enum Unit {
     MessagesASecond,
     /// Less is better: the median of a round.
     Microseconds,
+    /// Less is better: the mean of a round.
+    Nanoseconds,
 }
 
 impl Unit {
@@ -50,6 +54,7 @@ impl Unit {
         match self {
             Self::MessagesASecond => "msg/s",
             Self::Microseconds => "us",
+            Self::Nanoseconds => "ns",
         }
     }
 
@@ -65,6 +70,8 @@ pub(crate) enum Starts {
     Empty,
     /// It holds as many messages as a round reads.
     Full,
+    /// There is none: the case needs no broker.
+    Nowhere,
 }
 
 const C_PRODUCE: Peer = Peer { name: "C produce loop", side: twin::produce };
@@ -81,7 +88,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::batch,
         baseline: C_PRODUCE,
         second: Some(Peer { name: "C produce_batch", side: twin::produce_in_batches }),
-        end_to_end: None,
+        further: None,
         hot: true,
     },
     Case {
@@ -94,7 +101,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::awaited,
         baseline: C_PRODUCE,
         second: None,
-        end_to_end: None,
+        further: None,
         hot: true,
     },
     Case {
@@ -107,7 +114,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::awaited_shared,
         baseline: C_PRODUCE,
         second: None,
-        end_to_end: None,
+        further: None,
         hot: true,
     },
     Case {
@@ -120,7 +127,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::callback,
         baseline: C_PRODUCE,
         second: None,
-        end_to_end: None,
+        further: None,
         hot: true,
     },
     Case {
@@ -134,7 +141,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::saturated,
         baseline: Peer { name: "rdkafka FutureProducer", side: peers::future_producer_saturated },
         second: Some(Peer { name: "FutureProducer, one at a time", side: peers::future_producer_one_at_a_time }),
-        end_to_end: None,
+        further: None,
         hot: false,
     },
     Case {
@@ -147,7 +154,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::batches,
         baseline: Peer { name: "C consume_batch_queue", side: twin::consume_batch },
         second: Some(Peer { name: "C consumer_poll", side: twin::consumer_poll }),
-        end_to_end: None,
+        further: None,
         hot: true,
     },
     Case {
@@ -160,7 +167,7 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::records,
         baseline: Peer { name: "rdkafka stream().next()", side: peers::stream_next },
         second: None,
-        end_to_end: None,
+        further: None,
         hot: false,
     },
     Case {
@@ -173,11 +180,43 @@ pub(crate) const CASES: &[Case] = &[
         ours: ours::acknowledgement,
         baseline: Peer { name: "C sync poll", side: twin::sync_produce },
         second: None,
-        end_to_end: Some(Further {
+        further: Some(Further {
+            key: "end_to_end",
             ours: ours::end_to_end,
             baseline: Peer { name: "rdkafka BaseConsumer::poll", side: peers::base_consumer_end_to_end },
-            second: Peer { name: "C consumer_poll", side: twin::end_to_end },
+            second: Some(Peer { name: "C consumer_poll", side: twin::end_to_end }),
         }),
+        hot: false,
+    },
+    Case {
+        name: "tracker",
+        about: "a record begun and finished: in order, and at random within 10,000",
+        unit: Unit::Nanoseconds,
+        starts: Starts::Nowhere,
+        messages: 2_000_000,
+        linger_ms: 0,
+        ours: ours::tracker::in_order,
+        baseline: Peer { name: "BTreeSet, in order", side: ours::tracker::tree_in_order },
+        second: None,
+        further: Some(Further {
+            key: "second",
+            ours: ours::tracker::at_random,
+            baseline: Peer { name: "BTreeSet, at random within 10,000", side: ours::tracker::tree_at_random },
+            second: None,
+        }),
+        hot: true,
+    },
+    Case {
+        name: "offset-map",
+        about: "10,000 records, each second one finished at random, written and read",
+        unit: Unit::Microseconds,
+        starts: Starts::Nowhere,
+        messages: 2_000,
+        linger_ms: 0,
+        ours: ours::offset_map::written_and_read,
+        baseline: Peer { name: "JSON list of ranges", side: ours::offset_map::json_written_and_read },
+        second: None,
+        further: None,
         hot: false,
     },
 ];

@@ -1,5 +1,6 @@
 //! The frame of every case: rounds of all sides in random order, a ratio a round, one JSON line at the end.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::iter;
@@ -95,19 +96,30 @@ pub(crate) struct Sample {
     pub(crate) used: Used,
     /// Whether each task's records were stored in the order of its calls, where the case asks.
     pub(crate) order_kept: Option<bool>,
+    /// What else ours tells, by the keys of the line.
+    pub(crate) figures: [Option<(&'static str, f64)>; 3],
 }
 
 impl Sample {
+    fn new(value: f64, operations: u64, used: Used) -> Self {
+        Self { value, operations, used, order_kept: None, figures: [None; 3] }
+    }
+
     /// Operations a second.
     pub(crate) fn rate(operations: u64, used: Used) -> Self {
-        Self { value: operations as f64 / used.wall.as_secs_f64(), operations, used, order_kept: None }
+        Self::new(operations as f64 / used.wall.as_secs_f64(), operations, used)
+    }
+
+    /// Nanoseconds an operation.
+    pub(crate) fn nanoseconds(operations: u64, used: Used) -> Self {
+        Self::new(used.wall.as_secs_f64() * 1e9 / operations as f64, operations, used)
     }
 
     /// The median of `latencies`, in microseconds.
     pub(crate) fn median_latency(latencies: &mut [Duration], used: Used) -> Outcome<Self> {
         latencies.sort_unstable();
         let middle = latencies.get(latencies.len() / 2).ok_or("no latency was measured")?;
-        Ok(Self { value: middle.as_secs_f64() * 1e6, operations: latencies.len() as u64, used, order_kept: None })
+        Ok(Self::new(middle.as_secs_f64() * 1e6, latencies.len() as u64, used))
     }
 
     fn cpu_s_per_million(&self) -> f64 {
@@ -143,8 +155,10 @@ struct Line<'a> {
     baseline_order_kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     second: Option<Second<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end_to_end: Option<EndToEnd<'a>>,
+    #[serde(flatten)]
+    further: BTreeMap<&'a str, FurtherFigures<'a>>,
+    #[serde(flatten)]
+    figures: BTreeMap<&'a str, f64>,
     allocator: &'a str,
 }
 
@@ -160,13 +174,14 @@ struct Second<'a> {
 }
 
 #[derive(Serialize)]
-struct EndToEnd<'a> {
+struct FurtherFigures<'a> {
     baseline_name: &'a str,
     ours: f64,
     baseline: f64,
     ratio: Spread,
     added: Spread,
-    second: Second<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<Second<'a>>,
 }
 
 #[derive(Serialize)]
@@ -192,6 +207,16 @@ impl Series {
         let mut figures: Vec<f64> = self.samples.iter().map(figure).collect();
         figures.sort_unstable_by(f64::total_cmp);
         median(&figures)
+    }
+
+    /// The medians of what else the samples tell.
+    fn figures(&self) -> BTreeMap<&'static str, f64> {
+        let mut figures = BTreeMap::<_, Vec<f64>>::new();
+        for (key, figure) in self.samples.iter().flat_map(|sample| sample.figures).flatten() {
+            figures.entry(key).or_default().push(figure);
+        }
+        figures.values_mut().for_each(|figures| figures.sort_unstable_by(f64::total_cmp));
+        figures.into_iter().map(|(key, figures)| (key, rounded(median(&figures)))).collect()
     }
 
     fn order_kept(&self) -> Option<bool> {
@@ -230,25 +255,25 @@ pub(crate) fn measure(
     if case.starts == Starts::Full {
         messages = messages.min(broker.keeps());
     }
-    if case.end_to_end.is_some() {
+    if case.further.is_some() {
         messages = messages.min(case.messages);
     }
     // Deletes the topic in the end.
     let (_topic, load) = prepare(case, broker, messages)?;
     let mut contest = Contest::new("ours", case.ours, &case.baseline, case.second.as_ref());
-    let mut end_to_end = case
-        .end_to_end
+    let mut further = case
+        .further
         .as_ref()
-        .map(|further| Contest::new("ours, end to end", further.ours, &further.baseline, Some(&further.second)));
+        .map(|further| Contest::new("ours, further", further.ours, &further.baseline, further.second.as_ref()));
     for round in 0..=rounds {
         // Each round shuffles the sides, so that no side always runs second.
         let mut sides: Vec<_> =
-            iter::once(&mut contest).chain(&mut end_to_end).flat_map(|contest| contest.sides(!twin_only)).collect();
+            iter::once(&mut contest).chain(&mut further).flat_map(|contest| contest.sides(!twin_only)).collect();
         shuffle(&mut sides);
         sides.into_iter().try_for_each(|series| run(case, &load, (round, rounds), series))?;
     }
     if !twin_only {
-        println!("{}", serde_json::to_string(&line(case, rounds, &contest, end_to_end.as_ref()))?);
+        println!("{}", serde_json::to_string(&line(case, rounds, &contest, further.as_ref()))?);
     }
     Ok(())
 }
@@ -294,7 +319,7 @@ fn line<'a>(
     case: &'a Case,
     rounds: usize,
     Contest { ours, baseline, second }: &'a Contest,
-    end_to_end: Option<&'a Contest>,
+    further: Option<&'a Contest>,
 ) -> Line<'a> {
     let unit = case.unit;
     let cpu = |series: &Series| unit.is_rate().then(|| rounded(series.median(Sample::cpu_s_per_million)));
@@ -305,6 +330,14 @@ fn line<'a>(
         ratio: ratio(unit, ours, second),
         baseline_cpu_s_per_million: cpu(second),
         added: (!unit.is_rate()).then(|| added(ours, second)),
+    };
+    let further_of = |Contest { ours, baseline, second }: &'a Contest| FurtherFigures {
+        baseline_name: baseline.name,
+        ours: value(ours),
+        baseline: value(baseline),
+        ratio: ratio(unit, ours, baseline),
+        added: added(ours, baseline),
+        second: second.as_ref().map(|second| second_of(ours, second)),
     };
     Line {
         case: case.name,
@@ -321,16 +354,13 @@ fn line<'a>(
         order_kept: ours.order_kept(),
         baseline_order_kept: baseline.order_kept(),
         second: second.as_ref().map(|second| second_of(ours, second)),
-        end_to_end: end_to_end.and_then(|Contest { ours, baseline, second }| {
-            Some(EndToEnd {
-                baseline_name: baseline.name,
-                ours: value(ours),
-                baseline: value(baseline),
-                ratio: ratio(unit, ours, baseline),
-                added: added(ours, baseline),
-                second: second_of(ours, second.as_ref()?),
-            })
-        }),
+        further: case
+            .further
+            .iter()
+            .zip(further)
+            .map(|(further, contest)| (further.key, further_of(contest)))
+            .collect(),
+        figures: ours.figures(),
         allocator: meter::ALLOCATOR_NAME,
     }
 }
@@ -389,10 +419,7 @@ mod tests {
 
     fn series(values: &[f64]) -> Series {
         let mut series = Series::new("", |_| Err("not run".into()));
-        series.samples = values
-            .iter()
-            .map(|&value| Sample { value, operations: 1, used: Window::open().close(), order_kept: None })
-            .collect();
+        series.samples = values.iter().map(|&value| Sample::new(value, 1, Window::open().close())).collect();
         series
     }
 

@@ -124,7 +124,8 @@ fn run(request: &Request) -> Outcome<()> {
         return Ok(());
     }
     let chosen: Vec<&Case> = request.names.iter().flat_map(|name| cases::named(name)).collect();
-    let broker = broker::Broker::start(request.broker)?;
+    let needless = chosen.iter().all(|case| case.starts == cases::Starts::Nowhere);
+    let broker = broker::Broker::start(if needless { broker::Kind::None } else { request.broker })?;
     for case in &chosen {
         if !request.instructions {
             frame::measure(case, &broker, request.rounds.unwrap_or(9), request.messages, request.twin_only)?;

@@ -1,8 +1,11 @@
-//! Our side of every case, written as a user would: the public API, and nothing else.
+//! Our side of every case, written as a user would: the public API, and nothing else. But for the parts of a consumer
+//! that are measured by themselves.
 
 mod consume;
 mod latency;
+pub(crate) mod offset_map;
 mod produce;
+pub(crate) mod tracker;
 
 use kafka_client::{Bytes, ConsumerBuilder, Kafka, Producer, Topic};
 use tokio::runtime::{Builder, Runtime};

@@ -162,6 +162,99 @@ fn at_least_once_loses_nothing_and_at_most_once_repeats_nothing() {
 }
 
 #[test]
+fn in_every_protocol_members_share_partitions_and_only_range_stops_them_all() {
+    let out = end(start(env!("CARGO_BIN_EXE_consumer_groups")));
+    // Alone, stopped when the other one joins, then each, and alone again.
+    let row = |protocol: &str| {
+        let row = out.lines().find_map(|line| line.strip_prefix(protocol)).unwrap();
+        row.split_whitespace().map(|cell| cell.parse().unwrap()).collect::<Vec<usize>>()
+    };
+    assert_eq!(row("range "), [6, 6, 3, 3, 6]);
+    assert_eq!(row("cooperative-sticky "), [6, 3, 3, 3, 6]);
+    assert_eq!(row("consumer "), [6, 3, 3, 3, 6]);
+}
+
+#[test]
+fn a_rebalance_listener_keeps_state_for_the_partitions_that_are_here() {
+    let out = end(start(env!("CARGO_BIN_EXE_rebalance_listener")));
+    // The story, without the partitions that are in it: which ones move is the assignor's to say.
+    let story: Vec<String> = out
+        .lines()
+        .map(|line| line.trim_end_matches(|end: char| end.is_ascii_digit() || end == ' ').trim().to_owned())
+        .collect();
+    let right = |members: &str| format!("all balances are right, shared by {members}");
+    let expected = ["a  assigned", &right("a"), "a  revoked", "b  assigned", &right("a and b"), "b  revoked"];
+    assert_eq!(story[..6], expected, "{out}");
+    let expected = ["a  assigned", &right("a"), "a  lost", "a  assigned", &right("a"), "a  revoked"];
+    assert_eq!(story[6..], expected, "{out}");
+}
+
+#[test]
+fn by_key_is_fast_and_in_order_and_unordered_is_not_in_order() {
+    let out = end(start(env!("CARGO_BIN_EXE_ordered_by_key")));
+    let row = |mode: &str| {
+        let row = out.lines().find_map(|line| line.strip_prefix(mode)).unwrap();
+        let (millis, out_of_order) = row.split_once("ms").unwrap();
+        [millis, out_of_order].map(|cell| cell.trim().parse::<u64>().unwrap())
+    };
+    let ([serial, _], [by_key, wrong], [_, unordered]) = (row("by_partition"), row("by_key"), row("unordered"));
+    assert!(by_key * 4 < serial && wrong == 0 && unordered > 0, "{out}");
+}
+
+#[test]
+fn a_kill_repeats_no_more_than_the_strategy_allows() {
+    let out = end(start(env!("CARGO_BIN_EXE_commit_strategies")));
+    let figure = |name: &str| {
+        let row = out.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap();
+        row.trim().split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    // The accident did happen: something was under way, and is handled again.
+    assert!((1..=5).contains(&figure("never more than 5")), "{out}");
+    assert!((1..150).contains(&figure("every 10 records")) && figure("interval of 1 s") > 0, "{out}");
+    assert!(figure("awaited in the handler") == 200 && figure("finished later") == 200, "{out}");
+}
+
+#[test]
+fn with_offsets_in_the_database_every_payment_counts_once_and_with_those_in_kafka_it_does_not() {
+    let out = end(start(env!("CARGO_BIN_EXE_offsets_in_a_database")));
+    assert_says(&out, &["in the database: 820, which is right", "too much"]);
+    // The sum of 1 to 40; and some of them twice.
+    let wrong = out.lines().find_map(|line| line.strip_prefix("balance with the offsets in Kafka:")).unwrap();
+    let wrong: u64 = wrong.trim().split(',').next().unwrap().parse().unwrap();
+    assert!(wrong > 820, "{out}");
+}
+
+#[test]
+fn sigterm_lets_handlers_finish_and_loses_and_repeats_nothing() {
+    let out = end(start(env!("CARGO_BIN_EXE_graceful_shutdown")));
+    assert_eq!(out.matches("SIGTERM").count(), 3, "{out}");
+    let reports: Vec<&str> = out.lines().filter(|line| line.starts_with("  handled")).collect();
+    let [finished, cut_off, rest] = reports[..] else { panic!("{out}") };
+    assert!(finished.contains("unfinished 0") && rest.contains("unfinished 0, committed [60]"), "{out}");
+    assert!(cut_off.contains("unfinished 1, committed [33], left the group: true"), "{out}");
+    assert_says(&out, &["60 of 60 records were handled to the end; more than once: []"]);
+}
+
+#[test]
+fn lag_and_health_tell_what_is_paused_and_what_is_stuck() {
+    let out = end(start(env!("CARGO_BIN_EXE_lag_and_health")));
+    assert_says(
+        &out,
+        &[
+            "at first  live",
+            "lag       [0, 50, 100], the last one paused",
+            "stuck     live true, ready true, 3 partitions, stuck at 50 in",
+            "resumed   live true, ready true, 3 partitions\n",
+            "lag       [0, 0, 0]",
+            "ended     live false, ready false, 0 partitions",
+            "kafka_consumer_records_handled_total 300\n",
+            "kafka_consumer_commits_total{result=confirmed} ",
+            "kafka_consumer_stuck_handlers 0\n",
+        ],
+    );
+}
+
+#[test]
 fn the_readme_example_runs_until_ctrl_c() {
     // The README has it connect to a Kafka of yours, so it gets one.
     let kafka = Kafka::embedded().unwrap();

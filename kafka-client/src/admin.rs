@@ -1,37 +1,51 @@
-//! Topics: create them, check them, grow them, delete them.
+//! Looking after a cluster: its topics, its groups and what they have committed, its configurations.
 //!
 //! ```text
-//!   ensure_topics ──▶ session: describe ──▶ plan: what is missing, smaller, different? ──▶ all as wanted: done
-//!                        ▲                     │ create · grow · check the configuration
-//!                        └────── pause ◀───────┘ different: the error that names it
+//!   topics · groups · group_offsets · offsets · configs ──▶ session ──▶ native
+//!                                                           ask · ask again, while the cluster is busy with itself
 //! ```
 //!
-//! One loop, in which only the state of the cluster counts. Who finds that another process was faster looks again.
+//! Each call is a session of its own: a client that is made for it and ends with it.
 
-mod plan;
+mod topics;
+mod groups;
+mod group_offsets;
+mod offsets;
+mod configs;
 mod session;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::native::admin::{NewTopic, TopicConfig};
 use crate::native::{Code, NativeError};
 use crate::{Error, ErrorKind, Kafka, Retry};
-use plan::{Progress, Step};
-use session::{Known, Session};
 
-const ENSURE: &str = "ensure topics";
-const DELETE: &str = "delete topics";
-const DESCRIBE: &str = "describe topic";
+pub use configs::{ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource, ResourceConfig};
+pub use group_offsets::{CommittedOffset, OffsetChange, OffsetTarget, PartitionLag};
+pub use groups::{
+    AclOperation, DeletedGroup, GroupDescription, GroupList, GroupListing, GroupMember, GroupState, GroupType, Node,
+};
+pub use offsets::{Isolation, ListedOffset, OffsetSpec};
+pub use topics::{Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
 
-/// Creates, checks, grows and deletes topics.
+/// Looks after topics, groups and configurations.
+///
+/// | | |
+/// |---|---|
+/// | topics | [`ensure_topics`](Self::ensure_topics), [`describe_topic`](Self::describe_topic), [`delete_topics`](Self::delete_topics) |
+/// | groups | [`list_groups`](Self::list_groups), [`describe_groups`](Self::describe_groups), [`delete_groups`](Self::delete_groups) |
+/// | offsets of groups | [`group_offsets`](Self::group_offsets), [`group_lag`](Self::group_lag), [`alter_group_offsets`](Self::alter_group_offsets), [`delete_group_offsets`](Self::delete_group_offsets) |
+/// | offsets of partitions | [`list_offsets`](Self::list_offsets) |
+/// | configurations | [`describe_configs`](Self::describe_configs), [`alter_configs_incremental`](Self::alter_configs_incremental) |
 ///
 /// Made by [`Kafka::admin`]. Each call opens a connection of its own and closes it at the end, so an idle `Admin` costs
 /// nothing. Cheap to clone.
 ///
+/// Calls about several things answer for each of them: a `Vec<Result<..>>` in the order asked, so that one failure
+/// hides no success. Such a call fails as a whole when what is asked cannot be, or when nothing was answered.
+///
 /// ```
-/// use kafka_client::{Kafka, TopicSpec};
+/// use kafka_client::{Isolation, Kafka, OffsetSpec, TopicSpec};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), kafka_client::Error> {
@@ -44,6 +58,20 @@ const DESCRIBE: &str = "describe topic";
 ///     .await?;
 /// for topic in ensured {
 ///     println!("{}: {:?}", topic.name(), topic.change());
+/// }
+///
+/// // A group that is to read everything again, shown before it is done.
+/// let (admin, orders) = (kafka.admin(), [("orders", 0), ("orders", 1)]);
+/// for change in admin.plan_group_offsets("billing", &orders, OffsetSpec::Earliest).await? {
+///     let change = change?;
+///     println!("orders-{}: from {:?} to {}", change.partition(), change.from(), change.to());
+/// }
+/// for change in admin.alter_group_offsets("billing", &orders, OffsetSpec::Earliest).await? {
+///     change?;
+/// }
+/// for lag in admin.group_lag("billing", Isolation::ReadCommitted).await? {
+///     let lag = lag?;
+///     println!("{}-{}: {} behind", lag.topic(), lag.partition(), lag.lag());
 /// }
 /// # Ok(())
 /// # }
@@ -64,152 +92,6 @@ impl Admin {
         self.timeout = timeout;
         self
     }
-
-    /// Makes topics be as they should: creates what is missing, checks what exists, adds partitions where there are
-    /// fewer. Returns when new topics and partitions have leaders, and every broker that answers knows them.
-    ///
-    /// Of an existing topic the stated configuration and replication factor are checked, and never changed. More
-    /// partitions than asked for are fine. Any number of processes may call this at once, each as often as it likes.
-    ///
-    /// Adding partitions moves keys to other partitions: records of one key then lie in two, in no order between them.
-    ///
-    /// The [embedded broker](Kafka::embedded) has neither configurations nor replicas, so those are left out there,
-    /// and it cannot grow a topic.
-    ///
-    /// # Errors
-    ///
-    /// - [`ErrorKind::Mismatch`]: a topic exists but differs; the message names what was wanted and what was found.
-    ///   Change one of the two. Topics that do not differ may be left uncreated: nothing is changed before all that
-    ///   exists is checked.
-    /// - [`ErrorKind::Config`]: a name, number or configuration that cannot be.
-    /// - [`ErrorKind::Unreachable`], [`ErrorKind::Timeout`]: call again.
-    /// - [`ErrorKind::Denied`], [`ErrorKind::Broker`]: the cluster refuses; [`Error::code`] says why.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future stops waiting. Topics may have been created or grown, or may be still; calling again
-    /// picks up from there.
-    pub async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<Vec<Ensured>, Error> {
-        self.ensure(topics).await.map_err(|error| error.with_operation(ENSURE))
-    }
-
-    async fn ensure(&self, topics: &[TopicSpec]) -> Result<Vec<Ensured>, Error> {
-        check_names(topics.iter().map(TopicSpec::name))?;
-        topics.iter().try_for_each(TopicSpec::check)?;
-        if topics.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut session = Session::open(&self.kafka, self.timeout).await?;
-        let mut progress: Vec<Progress> = topics.iter().map(|topic| Progress::new(session.supported(topic))).collect();
-        let names: Vec<&str> = topics.iter().map(TopicSpec::name).collect();
-        let mut settled = true;
-        loop {
-            let mut found = session.describe(&names).await?;
-            for progress in &mut progress {
-                progress.found = found.remove(&progress.spec.name).transpose()?;
-            }
-            let steps = progress.iter().map(Progress::next).collect::<Result<Vec<_>, _>>()?;
-            if steps.iter().all(|step| *step == Step::Done) {
-                break;
-            }
-            match steps.contains(&Step::Check) {
-                // Before anything is changed.
-                true => check_configs(&mut session, &mut progress, &steps).await?,
-                false => {
-                    settled = false;
-                    create(&mut session, &mut progress, &steps).await?;
-                    grow(&mut session, &mut progress, &steps).await?;
-                    session.pause(|| still_to_do(&progress)).await?;
-                }
-            }
-        }
-        if !settled {
-            let led = |progress: &Progress, known: &Known| {
-                let found = known.get(&progress.spec.name).and_then(|found| found.as_ref().ok());
-                found.is_some_and(|found| found.partitions >= progress.spec.partitions && found.leaderless == 0)
-            };
-            session.everywhere(&names, |known| progress.iter().all(|progress| led(progress, known))).await?;
-        }
-        Ok(progress.into_iter().map(Progress::into_ensured).collect())
-    }
-
-    /// Deletes topics with everything in them. A topic that does not exist is no error. Returns when they are gone.
-    ///
-    /// The [embedded broker](Kafka::embedded) cannot delete a topic.
-    ///
-    /// # Errors
-    ///
-    /// As for [`ensure_topics`](Self::ensure_topics), without the mismatch.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future stops waiting. Topics may have been deleted, or may be still; calling again is fine.
-    pub async fn delete_topics(&self, names: &[&str]) -> Result<Vec<Deleted>, Error> {
-        self.delete(names).await.map_err(|error| error.with_operation(DELETE))
-    }
-
-    async fn delete(&self, names: &[&str]) -> Result<Vec<Deleted>, Error> {
-        check_names(names.iter().copied())?;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut session = Session::open(&self.kafka, self.timeout).await?;
-        let mut deleted = HashSet::new();
-        let mut pending = names.to_vec();
-        loop {
-            for (name, result) in session.delete(&pending).await? {
-                match result {
-                    Ok(()) => {
-                        deleted.insert(name.clone());
-                    }
-                    Err(error) if error.code == Code::UnknownTopicOrPartition => {}
-                    Err(error) if is_transient(&error) => continue,
-                    Err(error) => return Err(Error::native(error).with_topic(name)),
-                }
-                pending.retain(|pending| *pending != name);
-            }
-            if pending.is_empty() {
-                break;
-            }
-            session.pause(|| (pending[0].to_owned(), "it is not deleted yet".to_owned())).await?;
-        }
-        let gone: Vec<&str> = names.iter().copied().filter(|name| deleted.contains(*name)).collect();
-        session.everywhere(&gone, |known| known.is_empty()).await?;
-        Ok(names.iter().map(|name| Deleted { name: (*name).to_owned(), existed: deleted.contains(*name) }).collect())
-    }
-
-    /// Tells what a topic is like; `None` if there is none of that name.
-    ///
-    /// # Errors
-    ///
-    /// As for [`ensure_topics`](Self::ensure_topics), without the mismatch.
-    ///
-    /// # Cancel safety
-    ///
-    /// It only reads.
-    pub async fn describe_topic(&self, name: &str) -> Result<Option<TopicDescription>, Error> {
-        self.describe(name).await.map_err(|error| error.with_operation(DESCRIBE).with_topic(name))
-    }
-
-    async fn describe(&self, name: &str) -> Result<Option<TopicDescription>, Error> {
-        check_names([name])?;
-        let mut session = Session::open(&self.kafka, self.timeout).await?;
-        let Some(found) = session.describe(&[name]).await?.remove(name).transpose()? else { return Ok(None) };
-        let config = match session.configs(&[name]).await?.pop() {
-            Some((_, Ok(config))) => config,
-            // Deleted in between.
-            Some((_, Err(error))) if error.code == Code::UnknownTopicOrPartition => return Ok(None),
-            Some((_, Err(error))) => return Err(Error::native(error)),
-            None => Vec::new(),
-        };
-        Ok(Some(TopicDescription {
-            name: name.to_owned(),
-            partitions: found.partitions,
-            replication: found.replication,
-            leaderless: found.leaderless,
-            config,
-        }))
-    }
 }
 
 impl fmt::Debug for Admin {
@@ -218,282 +100,20 @@ impl fmt::Debug for Admin {
     }
 }
 
-impl Kafka {
-    /// Makes topics be as they should; short for [`admin().ensure_topics(..)`](Admin::ensure_topics).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Admin::ensure_topics`].
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`Admin::ensure_topics`].
-    pub async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<Vec<Ensured>, Error> {
-        self.admin().ensure_topics(topics).await
+/// Whether the cluster is the broker inside the process.
+fn is_embedded(kafka: &Kafka) -> bool {
+    #[cfg(feature = "embedded")]
+    return kafka.embedded_broker().is_some();
+    #[cfg(not(feature = "embedded"))]
+    {
+        let _ = kafka;
+        false
     }
-
-    /// Deletes topics with everything in them; short for [`admin().delete_topics(..)`](Admin::delete_topics).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Admin::delete_topics`].
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`Admin::delete_topics`].
-    pub async fn delete_topics(&self, names: &[&str]) -> Result<Vec<Deleted>, Error> {
-        self.admin().delete_topics(names).await
-    }
-}
-
-/// What a topic should be like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicSpec {
-    name: String,
-    partitions: i32,
-    replication: Option<i16>,
-    config: Vec<(String, String)>,
-}
-
-impl TopicSpec {
-    /// A topic with this many partitions at least.
-    pub fn new(name: impl Into<String>, partitions: i32) -> Self {
-        Self { name: name.into(), partitions, replication: None, config: Vec::new() }
-    }
-
-    /// Sets on how many brokers each partition lies, overriding the cluster's default.
-    ///
-    /// Stated, it is checked on an existing topic; left out, any number is fine.
-    pub fn replication(mut self, factor: i16) -> Self {
-        self.replication = Some(factor);
-        self
-    }
-
-    /// Sets a configuration of the topic, overriding the cluster's default: `retention.ms`, `cleanup.policy`.
-    ///
-    /// Stated, it is checked on an existing topic; left out, any value is fine.
-    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        let key = key.into();
-        self.config.retain(|(other, _)| *other != key);
-        self.config.push((key, value.into()));
-        self
-    }
-
-    /// The name of the topic.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let refuse = |text: String| Err(Error::config(text).with_topic(&self.name));
-        match (self.partitions, self.replication) {
-            (..1, _) => refuse(format!("a topic has at least 1 partition, not {}", self.partitions)),
-            (_, Some(factor @ ..1)) => refuse(format!("a partition lies on at least 1 broker, not on {factor}")),
-            _ => Ok(()),
-        }
-    }
-
-    fn as_new(&self) -> NewTopic<'_> {
-        let Self { name, partitions, replication, config } = self;
-        NewTopic { name, partitions: *partitions, replication: *replication, config }
-    }
-}
-
-/// A topic that is now as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ensured {
-    name: String,
-    partitions: i32,
-    change: TopicChange,
-}
-
-impl Ensured {
-    /// The name of the topic.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How many partitions it has: as many as asked for, or more.
-    pub fn partitions(&self) -> i32 {
-        self.partitions
-    }
-
-    /// What it took.
-    pub fn change(&self) -> TopicChange {
-        self.change
-    }
-}
-
-/// What it took to make a topic be as it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TopicChange {
-    /// It was missing, and this call has created it.
-    Created,
-    /// It had fewer partitions, and this call has added some.
-    Grown {
-        /// How many partitions it had before.
-        from: i32,
-    },
-    /// It was as it should be; or this call made it so, and the answer was lost with its broker.
-    Unchanged,
-}
-
-/// A topic that is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deleted {
-    name: String,
-    existed: bool,
-}
-
-impl Deleted {
-    /// The name of the topic.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether there was one, which this call has deleted.
-    pub fn existed(&self) -> bool {
-        self.existed
-    }
-}
-
-/// What a topic is like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicDescription {
-    name: String,
-    partitions: i32,
-    replication: i16,
-    leaderless: i32,
-    config: TopicConfig,
-}
-
-impl TopicDescription {
-    /// The name of the topic.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How many partitions it has.
-    pub fn partitions(&self) -> i32 {
-        self.partitions
-    }
-
-    /// On how many brokers each partition lies, at least.
-    pub fn replication(&self) -> i16 {
-        self.replication
-    }
-
-    /// How many partitions have no leader, so that nobody can write to them or read from them.
-    pub fn leaderless(&self) -> i32 {
-        self.leaderless
-    }
-
-    /// The value in force of a configuration, whether set on the topic or the cluster's default. The embedded broker
-    /// has none.
-    pub fn config(&self, key: &str) -> Option<&str> {
-        self.config.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
-    }
-}
-
-/// Refuses names that cannot be, and names said twice.
-fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
-    let mut seen = HashSet::new();
-    for name in names {
-        if !is_topic_name(name) {
-            let rule = "a topic's name is 1 to 249 letters, digits, dots, underscores and dashes";
-            return Err(Error::config(format!("{rule}, not {name:?}")));
-        }
-        if !seen.insert(name) {
-            return Err(Error::config("the topic is named twice").with_topic(name));
-        }
-    }
-    Ok(())
 }
 
 fn is_topic_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(fits)
-}
-
-/// Compares the configuration of topics that are due for it.
-async fn check_configs(session: &mut Session, progress: &mut [Progress], steps: &[Step]) -> Result<(), Error> {
-    let mut due = due(progress, steps, |step| matches!(step, Step::Check));
-    let names: Vec<&str> = due.iter().map(|progress| progress.spec.name.as_str()).collect();
-    let configs = session.configs(&names).await?;
-    for (name, config) in configs {
-        let Some(progress) = due.iter_mut().find(|progress| progress.spec.name == name) else { continue };
-        match config {
-            Ok(config) => progress.check_config(&config)?,
-            // Deleted in between, or not known to that broker yet: the next look tells.
-            Err(error) if is_transient(&error) || error.code == Code::UnknownTopicOrPartition => {}
-            Err(error) => return Err(Error::native(error).with_topic(name)),
-        }
-    }
-    let unchecked = due.iter().find(|progress| !progress.checked).map(|progress| progress.spec.name.clone());
-    match unchecked {
-        Some(name) => session.pause(|| (name, "its configuration cannot be read yet".to_owned())).await,
-        None => Ok(()),
-    }
-}
-
-/// Creates the topics that are due for it. Another process may be faster; the next look tells what it has made.
-async fn create(session: &mut Session, progress: &mut [Progress], steps: &[Step]) -> Result<(), Error> {
-    let mut due = due(progress, steps, |step| matches!(step, Step::Create));
-    let topics: Vec<NewTopic<'_>> = due.iter().map(|progress| progress.spec.as_new()).collect();
-    if topics.is_empty() {
-        return Ok(());
-    }
-    for (name, result) in session.create(&topics).await? {
-        let Some(progress) = due.iter_mut().find(|progress| progress.spec.name == name) else { continue };
-        match result {
-            Ok(()) => {
-                tracing::info!(topic = %name, partitions = progress.spec.partitions, "topic created");
-                progress.change = Some(TopicChange::Created);
-            }
-            Err(error) if error.code == Code::TopicAlreadyExists || is_transient(&error) => {}
-            Err(error) => return Err(refusal(error).with_topic(name)),
-        }
-    }
-    Ok(())
-}
-
-/// Adds partitions to the topics that are due for it. Again another process may be faster.
-async fn grow(session: &mut Session, progress: &mut [Progress], steps: &[Step]) -> Result<(), Error> {
-    let mut due = due(progress, steps, |step| matches!(step, Step::Grow));
-    let topics: Vec<(&str, i32)> =
-        due.iter().map(|progress| (progress.spec.name.as_str(), progress.spec.partitions)).collect();
-    if topics.is_empty() {
-        return Ok(());
-    }
-    for (name, result) in session.grow(&topics).await? {
-        let Some(progress) = due.iter_mut().find(|progress| progress.spec.name == name) else { continue };
-        match result {
-            Ok(()) => {
-                let from = progress.found.as_ref().map_or(0, |found| found.partitions);
-                tracing::info!(topic = %name, from, to = progress.spec.partitions, "partitions added");
-                progress.change = Some(TopicChange::Grown { from });
-            }
-            // Somebody else has grown it, or is moving it, or has deleted it: the next look tells.
-            Err(error)
-                if matches!(
-                    error.code,
-                    Code::InvalidPartitions | Code::ReassignmentInProgress | Code::UnknownTopicOrPartition
-                ) || is_transient(&error) => {}
-            Err(error) => return Err(refusal(error).with_topic(name)),
-        }
-    }
-    Ok(())
-}
-
-fn due<'a>(progress: &'a mut [Progress], steps: &[Step], wanted: impl Fn(&Step) -> bool) -> Vec<&'a mut Progress> {
-    progress.iter_mut().zip(steps).filter(|(_, step)| wanted(step)).map(|(progress, _)| progress).collect()
-}
-
-/// The first topic that is not as it should be, and why; for the error when time is up.
-fn still_to_do(progress: &[Progress]) -> (String, String) {
-    let late = progress.iter().find(|progress| !matches!(progress.next(), Ok(Step::Done)));
-    late.or(progress.first()).map(|progress| (progress.spec.name.clone(), progress.describe())).unwrap_or_default()
 }
 
 /// Whether the same request may succeed in a moment: the cluster is busy with itself.
@@ -508,6 +128,17 @@ fn is_transient(error: &NativeError) -> bool {
                 | Code::NetworkException
                 | Code::BrokerTransportFailure
                 | Code::ThrottlingQuotaExceeded
+                | Code::NotLeaderForPartition
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::UnstableOffsetCommit
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::WaitingForCoordinator
+                // No partition that was asked about has a leader.
+                | Code::NoEnt
         )
 }
 

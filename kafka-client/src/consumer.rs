@@ -26,9 +26,10 @@ mod lane;
 mod state;
 mod running;
 mod exposure;
-mod tracker;
-mod offset_map;
-mod watermark;
+#[allow(unreachable_pub, reason = "`internals` shows it to the benchmarks")]
+pub(crate) mod tracker;
+#[allow(unreachable_pub, reason = "as of the tracker")]
+pub(crate) mod offset_map;
 mod router;
 mod crew;
 mod pool;
@@ -44,7 +45,7 @@ pub use group::{Assignor, GroupProtocol};
 pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, StuckHandler};
 pub use handler::{Completion, Handler};
 pub use interceptor::{ConsumerInterceptor, Incoming};
-pub use listener::{Assigned, RebalanceListener, StartAt};
+pub use listener::{Assigned, BoxError, RebalanceListener, StartAt};
 pub use received::{FailedRecord, RawBatch, RawRef, Received};
 pub use report::ConsumerReport;
 pub use stream::{Acknowledgeable, PartitionStream, PartitionStreams, RecordStream};

@@ -128,7 +128,7 @@ impl Kafka {
         self
     }
 
-    /// Who creates, checks, grows and deletes topics.
+    /// Who looks after topics, groups and configurations.
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
     }

@@ -26,12 +26,17 @@ mod logging;
 #[allow(unsafe_code, reason = "the one room that talks to librdkafka; each block says why it is sound")]
 mod native;
 
-pub use admin::{Admin, Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
+pub use admin::{
+    AclOperation, Admin, CommittedOffset, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource, Deleted,
+    DeletedGroup, Ensured, GroupDescription, GroupList, GroupListing, GroupMember, GroupState, GroupType, Isolation,
+    ListedOffset, Node, OffsetChange, OffsetSpec, OffsetTarget, PartitionLag, ResourceConfig, TopicChange,
+    TopicDescription, TopicSpec,
+};
 pub use consumer::{
-    Acknowledgeable, Assigned, Assignor, Batching, Completion, Concurrency, Consumer, ConsumerBuilder, ConsumerHandle,
-    ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health, Incoming, Lag,
-    OnStuck, PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener, Received,
-    RecordStream, StartAt, StartFrom, StuckHandler,
+    Acknowledgeable, Assigned, Assignor, Batching, BoxError, Completion, Concurrency, Consumer, ConsumerBuilder,
+    ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health,
+    Incoming, Lag, OnStuck, PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener,
+    Received, RecordStream, StartAt, StartFrom, StuckHandler,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};
@@ -49,6 +54,14 @@ pub use producer::{
 pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
+
+/// For `benches` of this workspace alone; no promise is made about it.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::consumer::offset_map::{DecodeError, MAX_BYTES, OffsetMap};
+    pub use crate::consumer::tracker::{Begun, Tracker};
+}
 
 #[cfg(test)]
 mod tests {

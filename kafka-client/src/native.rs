@@ -25,6 +25,7 @@ pub(crate) mod mock;
 pub(crate) mod partitions;
 pub(crate) mod queue;
 pub(crate) mod signal;
+pub(crate) mod token;
 pub(crate) mod topic;
 
 pub(crate) use client::{Client, Role};
@@ -34,6 +35,7 @@ pub(crate) use message::{Message, MessageRef};
 pub(crate) use partitions::{Entry, Partitions};
 pub(crate) use queue::Queue;
 pub(crate) use signal::Signal;
+pub(crate) use token::{Owner, Token};
 pub(crate) use topic::Topic;
 
 #[cfg(all(test, feature = "embedded"))]

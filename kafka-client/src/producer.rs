@@ -11,6 +11,7 @@
 //!   slot ──▶ Delivery      batch ──▶ one answer      callback threads ──▶ callbacks, hooks, interceptors
 //! ```
 
+mod ahead;
 mod attempt;
 mod batch;
 mod builder;
@@ -21,18 +22,17 @@ mod events;
 mod handles;
 mod many;
 mod outcome;
+mod ring;
 mod sender;
 mod slot;
-mod token;
+mod soon;
 
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use futures::future::Either;
 
 pub use batch::{BatchError, BatchFailure};
 pub use builder::{Acks, Compression, ProducerBuilder};
@@ -41,13 +41,14 @@ pub use delivery::Delivery;
 pub(crate) use handles::Handle;
 pub use outcome::{Delivered, Outcome, SendError, TrySendError};
 pub use sender::Sender;
+pub(crate) use slot::Slot;
 
-use self::attempt::{Attempt, full};
+use self::attempt::{Attempt, Refused, full};
 use self::callbacks::{Callback, Runners};
 use self::core::{Core, Count, Permit};
 use self::events::{Control, Ending};
 use self::handles::Handles;
-use self::slot::SlotRef;
+use self::soon::Soon;
 use crate::error::{Error, ErrorKind};
 use crate::interceptor::ProducerInterceptor;
 use crate::native::{Client, Queue};
@@ -147,7 +148,7 @@ impl Producer {
     pub async fn send_within<R: Sendable>(&self, record: R, wait: Duration) -> Outcome {
         let start = Instant::now();
         let shared = self.shared();
-        let slot = match shared.first_attempt(&record, &mut None) {
+        let slot = match shared.attempt(&record, &mut None, &mut None) {
             Attempt::Placed(slot) => slot,
             Attempt::Failed(error) => return Err(error),
             need => match tokio::time::timeout(wait, shared.admit_slowly(&record, need, &mut None)).await {
@@ -175,12 +176,23 @@ impl Producer {
     /// dropping it gives up the place in line, and the record is not sent.
     #[inline]
     pub fn enqueue<R: Sendable>(&self, record: R) -> impl Future<Output = Result<Delivery, SendError>> + use<'_, R> {
-        match self.shared().first_attempt(&record, &mut None) {
-            Attempt::Placed(slot) => Either::Left(ready(Ok(Delivery::new(slot)))),
-            Attempt::Failed(error) => Either::Left(ready(Err(error))),
-            need => Either::Right(Box::pin(async move {
-                self.shared().admit_slowly(record, need, &mut None).await.map(Delivery::new)
-            })),
+        match self.shared().at_once(&record, |_| ()) {
+            Ok(slot) => Soon::now(Delivery::new(slot)),
+            Err(refused) => self.enqueue_otherwise(record, refused),
+        }
+    }
+
+    #[inline(never)]
+    fn enqueue_otherwise<R: Sendable>(
+        &self,
+        record: R,
+        refused: Option<Refused>,
+    ) -> Soon<Delivery, impl Future<Output = Result<Delivery, SendError>> + use<'_, R>> {
+        match self.shared().otherwise(&record, refused, &mut None) {
+            Attempt::Placed(slot) => Soon::now(Delivery::new(slot)),
+            need => {
+                Soon::later(async move { self.shared().admit_slowly(record, need, &mut None).await.map(Delivery::new) })
+            }
         }
     }
 
@@ -190,7 +202,7 @@ impl Producer {
     /// Gives the record back: [`ErrorKind::Full`] where there is no room, or where something has to be fetched first
     /// (a schema, the partition count); and as [`enqueue`](Self::enqueue).
     pub fn try_enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, TrySendError<R>> {
-        match self.shared().first_attempt(&record, &mut None) {
+        match self.shared().attempt(&record, &mut None, &mut None) {
             Attempt::Placed(slot) => Ok(Delivery::new(slot)),
             Attempt::Full(_) => Err(TrySendError::new(full(), record)),
             Attempt::Miss(_) | Attempt::Uncounted(_) => {
@@ -212,18 +224,30 @@ impl Producer {
     ///
     /// # Cancel safety
     /// As [`enqueue`](Self::enqueue).
+    #[inline]
     pub fn send_with<R: Sendable>(
         &self,
         record: R,
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> impl Future<Output = Result<(), SendError>> {
-        let mut callback: Option<Callback> = Some(Box::new(callback));
-        match self.shared().first_attempt(&record, &mut callback) {
-            Attempt::Placed(_) => Either::Left(ready(Ok(()))),
-            Attempt::Failed(error) => Either::Left(ready(Err(error))),
-            need => Either::Right(Box::pin(async move {
-                self.shared().admit_slowly(record, need, &mut callback).await.map(drop)
-            })),
+        let mut callback = Some(callback);
+        let expect = |slot: &'static Slot| slot.expect_from(&mut callback);
+        match self.shared().at_once(&record, expect) {
+            Ok(_) => Soon::now(()),
+            Err(refused) => self.send_otherwise(record, refused, callback.map(Callback::new)),
+        }
+    }
+
+    #[inline(never)]
+    fn send_otherwise<R: Sendable>(
+        &self,
+        record: R,
+        refused: Option<Refused>,
+        mut callback: Option<Callback>,
+    ) -> Soon<(), impl Future<Output = Result<(), SendError>> + use<'_, R>> {
+        match self.shared().otherwise(&record, refused, &mut callback) {
+            Attempt::Placed(_) => Soon::now(()),
+            need => Soon::later(async move { self.shared().admit_slowly(record, need, &mut callback).await.map(drop) }),
         }
     }
 
@@ -286,14 +310,16 @@ impl Shared {
         record: R,
         mut need: Attempt,
         callback: &mut Option<Callback>,
-    ) -> Result<SlotRef, SendError> {
+    ) -> Result<&'static Slot, SendError> {
         let mut permit = None;
         for _ in 0..MOST_MISSES {
+            if let Attempt::Failed(error) = need {
+                return Err(error);
+            }
             let met = self.meet(need, &mut permit).await;
             met.map_err(|error| SendError::new(error.with_topic(record.topic_text()), false, None))?;
             need = match self.attempt(&record, &mut permit, callback) {
                 Attempt::Placed(slot) => return Ok(slot),
-                Attempt::Failed(error) => return Err(error),
                 need => need,
             };
         }

@@ -1,14 +1,18 @@
 //! One call's conversation with the cluster.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{TopicSpec, is_transient};
+use super::topics::{TopicConfig, TopicSpec};
+use super::{is_embedded, is_transient};
 use crate::config::check_client;
-use crate::native::admin::{Found, NewTopic, PerTopic, Requests, TopicConfig};
+use crate::native::admin::configs::{Entry, Kind};
+use crate::native::admin::groups::Listing;
+use crate::native::admin::{Found, NewTopic, PerTopic, Requests};
 use crate::native::{Client, Code, Event, EventKind, NativeError, Queue, Role};
 use crate::{Error, ErrorKind, Kafka, Retry, logging};
 
@@ -41,6 +45,8 @@ pub(super) struct Session {
     client: Arc<Client>,
     events: Queue,
     kafka: Kafka,
+    /// Whose consumer the client is, where it is one.
+    group: Option<String>,
     wait: Duration,
     deadline: Instant,
     /// How long the next request may take before another client tries, growing.
@@ -53,35 +59,41 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(kafka: &Kafka, wait: Duration) -> Result<Self, Error> {
+        Self::open_as(kafka, wait, None).await
+    }
+
+    /// Opens with a consumer of this group, which never joins it: to read the offsets of a group librdkafka wants the
+    /// client to have one.
+    pub(super) async fn open_for_group(kafka: &Kafka, wait: Duration, group: &str) -> Result<Self, Error> {
+        Self::open_as(kafka, wait, Some(group.to_owned())).await
+    }
+
+    async fn open_as(kafka: &Kafka, wait: Duration, group: Option<String>) -> Result<Self, Error> {
         check_client(&kafka.settings().connection())?;
         let deadline = Instant::now() + wait;
-        let (client, events) = connect(kafka).await?;
+        let (client, events) = connect(kafka, group.clone()).await?;
         let (attempt, pause) = (FIRST_ATTEMPT, Duration::from_millis(5));
-        Ok(Self { client, events, kafka: kafka.clone(), wait, deadline, attempt, pause, trouble: None })
+        Ok(Self { client, events, kafka: kafka.clone(), group, wait, deadline, attempt, pause, trouble: None })
     }
 
     /// Begins anew with another client. One that was told to talk to a broker which has just died would wait for that
-    /// broker; another asks who is there.
+    /// broker, and one that has found a coordinator asks no more where it is; another asks who is there.
     async fn reconnect(&mut self) -> Result<(), Error> {
-        self.attempt *= 2;
-        (self.client, self.events) = connect(&self.kafka).await?;
+        (self.client, self.events) = connect(&self.kafka, self.group.clone()).await?;
         Ok(())
     }
 
     /// What the cluster can do of a spec: the embedded broker has neither configurations nor replicas.
     pub(super) fn supported(&self, spec: &TopicSpec) -> TopicSpec {
-        if !self.is_embedded() || (spec.config.is_empty() && spec.replication.is_none()) {
+        if !self.is_embedded() || spec.is_bare() {
             return spec.clone();
         }
         tracing::debug!(topic = spec.name(), "the embedded broker has no configurations and no replicas: left out");
-        TopicSpec { replication: None, config: Vec::new(), ..spec.clone() }
+        TopicSpec::new(spec.name(), spec.partitions())
     }
 
-    fn is_embedded(&self) -> bool {
-        #[cfg(feature = "embedded")]
-        return self.kafka.embedded_handle().is_some();
-        #[cfg(not(feature = "embedded"))]
-        false
+    pub(super) fn is_embedded(&self) -> bool {
+        is_embedded(&self.kafka)
     }
 
     /// What is known of topics, by whichever broker is asked; one that does not exist is left out.
@@ -92,7 +104,13 @@ impl Session {
     pub(super) async fn configs(&mut self, names: &[&str]) -> Result<PerTopic<TopicConfig>, Error> {
         match self.is_embedded() {
             true => Ok(Vec::new()),
-            false => self.ask(|requests| requests.describe_configs(names), Event::topic_configs).await,
+            false => {
+                let topics: Vec<(Kind, &str)> = names.iter().map(|name| (Kind::Topic, *name)).collect();
+                let configs = self.ask(|requests| requests.describe_configs(&topics), Event::configs).await?;
+                let lines =
+                    |entries: Vec<_>| entries.into_iter().map(|entry: Entry| (entry.name, entry.value)).collect();
+                Ok(configs.into_iter().map(|((_, name), config)| (name, config.map(lines))).collect())
+            }
         }
     }
 
@@ -178,8 +196,130 @@ impl Session {
         pause
     }
 
+    /// The groups that the brokers list, and what those say that cannot.
+    pub(super) async fn list_groups(&mut self, states: &[&str]) -> Result<Listing, Error> {
+        loop {
+            let listing = self.insist(|requests| requests.list_groups(states), Event::groups).await?;
+            let Listing { groups, errors } = &listing;
+            let late = |error: &NativeError| error.code == Code::OperationTimedOut;
+            let in_vain = groups.is_empty() && !errors.is_empty() && errors.iter().all(late);
+            // Else some broker takes over groups just now, or is done.
+            if !in_vain && !errors.iter().any(is_transient) {
+                return Ok(listing);
+            }
+            match self.wait_a_little().await {
+                true if in_vain => {
+                    self.attempt *= 2;
+                    self.reconnect().await?;
+                }
+                true => {}
+                false if in_vain => return Err(self.too_late("no answer")),
+                false => return Ok(listing),
+            }
+        }
+    }
+
+    /// Waits before another look; `false` when time is up.
+    async fn wait_a_little(&mut self) -> bool {
+        let next = Instant::now() + self.next_pause();
+        if next >= self.deadline {
+            return false;
+        }
+        sleep_until(next).await;
+        true
+    }
+
+    /// Sends a request about some things, and again about those that the cluster is too busy with itself to answer
+    /// for, until each has an answer or time is up. `submit` is given the positions of what is open, `read` takes the
+    /// answers out of an event, and `explain` makes an error of one that stays. The answers come in the order of
+    /// `keys`, none of which may be there twice.
+    ///
+    /// Fails as a whole only when nothing was answered.
+    pub(super) async fn each<K: Eq + Hash, T>(
+        &mut self,
+        keys: &[K],
+        submit: impl Fn(&Requests<'_>, &[usize]) -> Result<(), NativeError>,
+        read: impl Fn(&Event) -> Option<Vec<(K, Result<T, NativeError>)>>,
+        explain: impl Fn(usize, NativeError) -> Error,
+    ) -> Result<Vec<Result<T, Error>>, Error> {
+        let at: HashMap<&K, usize> = keys.iter().enumerate().map(|(at, key)| (key, at)).collect();
+        let mut answers: Vec<Option<Result<T, Error>>> = keys.iter().map(|_| None).collect();
+        loop {
+            let mut open: HashSet<usize> = (0..keys.len()).filter(|at| answers[*at].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let mut asked: Vec<usize> = open.iter().copied().collect();
+            asked.sort_unstable();
+            let heard = match self.insist(|requests| submit(requests, &asked), &read).await {
+                Ok(heard) => heard,
+                Err(error) if open.len() == keys.len() => return Err(error),
+                Err(error) => {
+                    open.iter().for_each(|at| answers[*at] = Some(Err(error.clone())));
+                    break;
+                }
+            };
+            let mut busy: HashMap<usize, NativeError> = HashMap::new();
+            for (key, result) in heard {
+                let Some(at) = at.get(&key).copied().filter(|at| open.remove(at)) else { continue };
+                match result {
+                    Err(error) if is_transient(&error) || error.code == Code::OperationTimedOut => {
+                        busy.insert(at, error);
+                    }
+                    result => answers[at] = Some(result.map_err(|error| explain(at, error))),
+                }
+            }
+            busy.extend(open.into_iter().map(|at| (at, NativeError::no_answer())));
+            if busy.is_empty() {
+                break;
+            }
+            let late = busy.values().any(|error| error.code == Code::OperationTimedOut);
+            let moved = busy.values().any(|error| error.code == Code::NotCoordinator);
+            let in_vain = busy.len() == keys.len();
+            if !in_vain {
+                self.trouble = None;
+            }
+            if !self.wait_a_little().await {
+                if in_vain && busy.values().all(|error| error.code == Code::OperationTimedOut) {
+                    return Err(self.too_late("no answer"));
+                }
+                for (at, error) in busy {
+                    answers[at] = Some(Err(explain(at, error).with_retry(Retry::Temporary)));
+                }
+                break;
+            }
+            if late {
+                self.attempt *= 2;
+            }
+            if (late || moved)
+                && let Err(error) = self.reconnect().await
+            {
+                busy.into_keys().for_each(|at| answers[at] = Some(Err(error.clone())));
+                break;
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Every partition of every topic.
+    pub(super) async fn all_partitions(&mut self) -> Result<Vec<(String, i32)>, Error> {
+        let (client, wait) = (self.client.clone(), self.deadline.saturating_duration_since(Instant::now()));
+        blocking(move || client.all_partitions(wait).map_err(Error::native)).await?
+    }
+
     /// Sends a request and waits for its answer, again and again while the cluster is busy with itself.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
+        &mut self,
+        submit: impl Fn(&Requests<'_>) -> Result<(), NativeError>,
+        read: impl Fn(&Event) -> Option<T>,
+    ) -> Result<T, Error> {
+        let answer = self.insist(submit, read).await?;
+        self.trouble = None;
+        Ok(answer)
+    }
+
+    /// As [`ask`](Self::ask), for an answer that may hold nothing but trouble.
+    async fn insist<T>(
         &mut self,
         submit: impl Fn(&Requests<'_>) -> Result<(), NativeError>,
         read: impl Fn(&Event) -> Option<T>,
@@ -191,16 +331,20 @@ impl Session {
             match self.ask_once(whom, &submit, &read).await? {
                 Ok(answer) => return Ok(answer),
                 Err(error) if is_transient(&error) => {
-                    let reason = error.to_string();
+                    let (reason, moved) = (error.to_string(), error.code == Code::NotCoordinator);
                     self.trouble = Some(error);
-                    let next = Instant::now() + self.next_pause();
-                    if next >= self.deadline {
+                    if !self.wait_a_little().await {
                         return Err(self.too_late(&reason));
                     }
-                    sleep_until(next).await;
+                    if moved {
+                        self.reconnect().await?;
+                    }
                 }
                 Err(error) if error.code == Code::OperationTimedOut => match left > self.attempt {
-                    true => self.reconnect().await?,
+                    true => {
+                        self.attempt *= 2;
+                        self.reconnect().await?;
+                    }
                     false => return Err(self.too_late(&error.text)),
                 },
                 Err(error) => return Err(Error::native(error)),
@@ -230,14 +374,12 @@ impl Session {
             match event.kind() {
                 EventKind::Log => logging::client_log(&event),
                 EventKind::Error => self.note_trouble(&event)?,
-                _ => match (event.error(), read(&event)) {
-                    (Err(error), _) => return Ok(Err(error)),
-                    (Ok(()), Some(answer)) => {
-                        self.trouble = None;
-                        return Ok(Ok(answer));
-                    }
+                // Of a failed request there is nothing to read; librdkafka asserts that nobody tries.
+                _ => match event.error().map(|()| read(&event)) {
+                    Err(error) => return Ok(Err(error)),
+                    Ok(Some(answer)) => return Ok(Ok(answer)),
                     // Not an answer: statistics, say.
-                    (Ok(()), None) => {}
+                    Ok(None) => {}
                 },
             }
         }
@@ -270,11 +412,22 @@ impl Session {
     }
 }
 
-async fn connect(kafka: &Kafka) -> Result<(Arc<Client>, Queue), Error> {
-    let settings = kafka.settings().connection();
+async fn connect(kafka: &Kafka, group: Option<String>) -> Result<(Arc<Client>, Queue), Error> {
+    let mut settings = kafka.settings().connection();
+    let role = match group {
+        Some(group) => {
+            settings.typed("group.id", group);
+            Role::Consumer
+        }
+        None => Role::Producer,
+    };
     // Starting a client reads certificates and starts threads.
-    let client = blocking(move || Client::new(Role::Producer, settings.iter()).map_err(Error::native)).await??;
-    let events = Queue::main(&client).wakes();
+    let client = blocking(move || Client::new(role, settings.iter()).map_err(Error::native)).await??;
+    let own = match role {
+        Role::Consumer => Queue::consumer(&client),
+        Role::Producer => None,
+    };
+    let events = own.unwrap_or_else(|| Queue::main(&client)).wakes();
     Ok((client, events))
 }
 

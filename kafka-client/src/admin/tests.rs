@@ -1,5 +1,7 @@
 //! Against the embedded broker; what only a real one can show is promised in the `tests` member.
 
+mod groups;
+
 use std::time::Instant;
 
 use super::*;

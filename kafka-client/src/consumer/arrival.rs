@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 
 use super::control::Key;
 use super::listener::{Assigned, DynListener, StartAt};
-use super::offset_map::{self, OffsetMap};
+use super::offset_map::OffsetMap;
 use super::tracker::Tracker;
 use crate::error::{Error, ErrorKind};
 use crate::native::client::{EARLIEST, LATEST};
@@ -25,6 +25,8 @@ const REQUEST: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A partition that was just assigned is not ready to seek for a moment.
 const SEEK_PAUSE: Duration = Duration::from_millis(5);
+/// After so many tries it is assigned anew, at the offset.
+const SEEK_TRIES: u32 = 40;
 
 /// Where the lane of a partition begins.
 pub(super) struct Beginning {
@@ -77,7 +79,7 @@ async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, (
 fn resumable(entry: Entry) -> Option<(Key, (i64, OffsetMap))> {
     let offset = entry.offset?;
     let text = entry.metadata.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-    let map = match offset_map::decode(&text, offset) {
+    let map = match OffsetMap::decode(&text, offset) {
         Ok(Some(map)) => map,
         Ok(None) => {
             if !text.is_empty() {
@@ -130,15 +132,28 @@ pub(super) async fn told(
 /// Moves a partition to a place, once it is ready for that.
 pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<(), Error> {
     let offset = place(client, key, to).await?;
-    loop {
-        let list = list([(key, Some(offset))].into_iter()).map_err(Error::native)?;
-        let moved = blocking(client, move |client| client.seek(&list, REQUEST)).await;
+    for again in 1_u32.. {
+        let there = Arc::new(list([(key, Some(offset))].into_iter()).map_err(Error::native)?);
+        let positions = there.clone();
+        let moved = blocking(client, move |client| client.seek(&positions, REQUEST)).await;
         let code = match &moved {
             Ok(entries) => entries.first().and_then(|entry| entry.code),
             Err(error) => Some(error.code),
         };
         match code {
             None => return Ok(()),
+            // With `auto.offset.reset=error` a partition without a committed offset is never ready: it stands still.
+            Some(Code::State) if again % SEEK_TRIES == 0 => {
+                let anew = blocking(client, move |client| {
+                    client.incremental_unassign(&there)?;
+                    client.incremental_assign(&there)?;
+                    Ok(Vec::new())
+                });
+                match anew.await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => tracing::debug!(%error, "the partition could not be assigned anew"),
+                }
+            }
             Some(Code::State | Code::PreviousInProgress | Code::OperationTimedOut) => {
                 tokio::time::sleep(SEEK_PAUSE).await;
             }
@@ -148,6 +163,7 @@ pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result
             }
         }
     }
+    Ok(())
 }
 
 async fn place(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<i64, Error> {

@@ -13,7 +13,7 @@ use super::handler::{Completion, Handler};
 use super::lane::{Ended, Lane, Offsets, guarded_later};
 use super::received::{RawBatch, Received};
 use super::router::{Route, decoded, guarded};
-use super::tracker::Begun;
+use super::state::Taken;
 use crate::native::message::Fetched;
 use crate::topic::Topic;
 
@@ -97,7 +97,7 @@ where
         for message in fetched.into_messages() {
             coop::consume_budget().await;
             let bytes = message.view().size();
-            if lane.state.take(message.view().offset()) != Begun::New {
+            if lane.take(message.view().offset()).await? == Taken::Finished {
                 lane.state.held.remove(1, bytes);
                 continue;
             }

@@ -105,7 +105,9 @@ impl Control {
                 },
             }
         }
-        self.status.committed();
+        if answer == Answer::Confirmed && failure.is_none() {
+            self.status.committed();
+        }
         self.metrics.commit(answer == Answer::Confirmed && failure.is_none(), sent.since.elapsed());
         match failure {
             Some(error) => Err(error),

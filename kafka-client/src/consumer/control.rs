@@ -31,7 +31,7 @@ use super::handle::{Answer as CommandAnswer, Command, Lag, PartitionStatus, Stat
 use super::lane::{Lane, LaneSettings, Request, Turn};
 use super::listener::{DynListener, StartAt};
 use super::metrics::Metrics;
-use super::offset_map;
+use super::offset_map::OffsetMap;
 use super::report::ConsumerReport;
 use super::router::{Route, Routes};
 use super::running::CoarseClock;
@@ -227,6 +227,7 @@ impl Control {
         let ended = self.serve(commands, shutdown).await;
         self.status.ready(false);
         let stopped = self.stop().await;
+        self.metrics.gauges(&self.client, &self.lanes, &self.shared.exposure);
         let status = self.status.clone();
         let report = self.leave().await;
         status.run(false);
@@ -648,7 +649,7 @@ fn timer(period: Duration) -> Interval {
 
 /// What the lane before has finished is not handled again.
 fn resumed(point: &CommitPoint) -> Tracker {
-    let map = point.map.as_deref().and_then(|text| offset_map::decode(text, point.offset).ok().flatten());
+    let map = point.map.as_deref().and_then(|text| OffsetMap::decode(text, point.offset).ok().flatten());
     Tracker::resume(point.offset, map.unwrap_or_default())
 }
 

@@ -14,7 +14,7 @@ use super::handler::{Completion, HandlerError};
 use super::keyed::{KeyHash, Keyed};
 use super::lane::{Ended, Lane, Next, Offsets};
 use super::pool::Pool;
-use super::tracker::Begun;
+use super::state::Taken;
 use crate::error::Error;
 use crate::native::Message;
 use crate::native::message::{Fetched, Messages};
@@ -49,6 +49,8 @@ pub(super) struct Crew<F, M> {
     ready: Vec<KeyHash>,
     /// Records that were fetched and not taken.
     fetched: Option<Messages>,
+    /// The first of them, where it cannot be taken before something is finished.
+    next: Option<Message>,
     /// At most once: the records are not taken before they are committed.
     committing: Option<oneshot::Receiver<()>>,
     /// Whether the bound on exposure holds up the next record.
@@ -71,6 +73,7 @@ impl<F: Future<Output = Outcome>, M: Fn(Message) -> F> Crew<F, M> {
             keyed: Keyed::new(),
             ready: Vec::new(),
             fetched: None,
+            next: None,
             committing: None,
             exposed: false,
         }
@@ -97,7 +100,7 @@ impl<F: Future<Output = Outcome>, M: Fn(Message) -> F> Crew<F, M> {
             return Ok(());
         }
         // One portion after the other: what is behind it stays with librdkafka, which stops fetching then.
-        let wants_records = self.fetched.is_none() && lane.wants_records()?;
+        let wants_records = self.fetched.is_none() && self.next.is_none() && lane.wants_records()?;
         let event = self.wait(lane, wants_records).await;
         self.happened(lane, event)
     }
@@ -135,24 +138,36 @@ impl<F: Future<Output = Outcome>, M: Fn(Message) -> F> Crew<F, M> {
         if self.committing.is_some() {
             return None;
         }
-        let fetched = self.fetched.as_mut()?;
         loop {
-            if fetched.len() == 0 {
-                self.fetched = None;
-                return None;
-            }
+            let message = match self.next.take() {
+                Some(message) => message,
+                None => self.fetched.as_mut()?.next().or_else(|| {
+                    self.fetched = None;
+                    None
+                })?,
+            };
             if !lane.state.may_start(1) {
                 self.exposed = true;
+                self.next = Some(message);
                 return None;
             }
-            let message = fetched.next()?;
             let (offset, bytes) = (message.view().offset(), message.view().size());
-            if lane.state.take(offset) == Begun::New {
-                return Some(message);
+            lane.state.wait_for_finished(true);
+            match lane.state.take(offset) {
+                Taken::New => {
+                    lane.state.wait_for_finished(false);
+                    return Some(message);
+                }
+                Taken::Finished => {
+                    lane.state.not_started(1);
+                    lane.state.held.remove(1, bytes);
+                }
+                Taken::NotYet => {
+                    lane.state.not_started(1);
+                    self.next = Some(message);
+                    return None;
+                }
             }
-            // An earlier life has finished it, or it belongs to one.
-            lane.state.not_started(1);
-            lane.state.held.remove(1, bytes);
         }
     }
 

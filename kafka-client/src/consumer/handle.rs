@@ -29,7 +29,8 @@ pub(super) enum Command {
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// Steers a running [`Consumer`](crate::Consumer) and looks inside it; made by
-/// [`Consumer::handle`](crate::Consumer::handle). Cheap to clone.
+/// [`Consumer::handle`](crate::Consumer::handle). Cheap to clone. What is asked before the consumer runs is answered when
+/// it does.
 ///
 /// ```
 /// # use kafka_client::{Error, Kafka, Received, Topic, Utf8};
@@ -164,12 +165,12 @@ impl ConsumerHandle {
     /// away and come back. Handlers that run go on, and so do commits. A partition may be paused before it is assigned.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when the consumer does not run.
+    /// [`ErrorKind::Closed`] when the consumer has ended.
     ///
     /// # Cancel safety
     /// Once polled, it may be done though nobody waits.
-    pub async fn pause(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<(), Error> {
-        let partitions = partitions.into_iter().collect();
+    pub async fn pause<P: Into<TopicPartition>>(&self, partitions: impl IntoIterator<Item = P>) -> Result<(), Error> {
+        let partitions = partitions.into_iter().map(Into::into).collect();
         self.ask(|answer| Command::Pause(partitions, true, answer)).await
     }
 
@@ -180,8 +181,8 @@ impl ConsumerHandle {
     ///
     /// # Cancel safety
     /// As [`pause`](Self::pause).
-    pub async fn resume(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<(), Error> {
-        let partitions = partitions.into_iter().collect();
+    pub async fn resume<P: Into<TopicPartition>>(&self, partitions: impl IntoIterator<Item = P>) -> Result<(), Error> {
+        let partitions = partitions.into_iter().map(Into::into).collect();
         self.ask(|answer| Command::Pause(partitions, false, answer)).await
     }
 
@@ -190,7 +191,7 @@ impl ConsumerHandle {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the partition is not assigned to this member; [`ErrorKind::Closed`] when the consumer
-    /// does not run, or the partition moves away meanwhile.
+    /// has ended, or the partition moves away meanwhile.
     ///
     /// # Cancel safety
     /// As [`pause`](Self::pause).
@@ -202,7 +203,7 @@ impl ConsumerHandle {
     /// The assigned partitions: positions, commits, what is in flight.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when the consumer does not run.
+    /// [`ErrorKind::Closed`] when the consumer has ended.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -213,7 +214,7 @@ impl ConsumerHandle {
     /// How far each assigned partition is behind, paused ones included: asked of the cluster.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when the consumer does not run; what the cluster answers.
+    /// [`ErrorKind::Closed`] when the consumer has ended; what the cluster answers.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -240,7 +241,7 @@ impl ConsumerHandle {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Error> {
-        let closed = || Error::new(ErrorKind::Closed, "the consumer does not run");
+        let closed = || Error::new(ErrorKind::Closed, "the consumer has ended");
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.map_err(|_| closed())?;
         answered.await.unwrap_or_else(|_| Err(closed()))

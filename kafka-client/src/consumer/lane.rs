@@ -23,7 +23,7 @@ use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
 use super::running::CoarseClock;
-use super::state::LaneState;
+use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
 use crate::native::Queue;
 use crate::native::message::Fetched;
@@ -158,12 +158,40 @@ impl Lane {
             // Markers of transactions take offsets behind the last record, and nobody else tells.
             self.state.taken_to(next);
         }
-        Ok(!self.ended
+        // Said first: what is finished after the look wakes the lane then.
+        self.state.wait_for_finished(true);
+        let wants = !self.ended
             && !self.state.is_held_up()
             && self.pending.len() < MOST_PENDING
             && held.records() < settings.max_records
             && held.bytes() < settings.max_bytes
-            && self.state.has_room_for(settings.max_batch_records))
+            && self.state.has_room_for(settings.max_batch_records);
+        if wants {
+            self.state.wait_for_finished(false);
+        }
+        Ok(wants)
+    }
+
+    /// Takes a record, waiting until it can be taken. For routes that handle one batch after the other.
+    ///
+    /// # Errors
+    /// When the lane is to end.
+    pub(super) async fn take(&mut self, offset: i64) -> Result<Taken, Ended> {
+        loop {
+            self.state.wait_for_finished(true);
+            match self.state.take(offset) {
+                Taken::NotYet if self.state.is_stopping() || self.ended => return Err(Ended),
+                Taken::NotYet => {
+                    if let Next::Completed(offsets, result) = self.next(false).await {
+                        self.completed(&offsets, result)?;
+                    }
+                }
+                taken => {
+                    self.state.wait_for_finished(false);
+                    return Ok(taken);
+                }
+            }
+        }
     }
 
     /// The next records, or `None` when the lane is to end. Completions go on meanwhile. For routes that handle one

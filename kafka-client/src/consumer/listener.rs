@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 
 use crate::partition::TopicPartition;
 
-/// An error of a listener, of any type.
-type BoxError = Box<dyn StdError + Send + Sync>;
+/// An error of a listener or an interceptor, of any type.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Is told when partitions come to this member and when they leave it.
 ///
@@ -24,19 +24,19 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// meanwhile no other partition of this member is fetched. At the deadline the partitions are lost.
 ///
 /// ```
-/// use kafka_client::{Assigned, RebalanceListener, TopicPartition};
+/// use kafka_client::{Assigned, BoxError, RebalanceListener, TopicPartition};
 ///
 /// struct Cache;
 ///
 /// impl RebalanceListener for Cache {
-///     async fn assigned(&self, assigned: &mut Assigned) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     async fn assigned(&self, assigned: &mut Assigned) -> Result<(), BoxError> {
 ///         for partition in assigned.partitions() {
 ///             println!("warming up for {partition}");
 ///         }
 ///         Ok(())
 ///     }
 ///
-///     async fn revoked(&self, partitions: &[TopicPartition]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     async fn revoked(&self, partitions: &[TopicPartition]) -> Result<(), BoxError> {
 ///         println!("{} partitions are finished here", partitions.len());
 ///         Ok(())
 ///     }
@@ -86,7 +86,8 @@ pub struct Assigned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartAt {
-    /// The record with this offset, or the next one there is.
+    /// The record with this offset, or the next one there is. Beyond the end of the partition, or before its beginning,
+    /// Kafka knows no such place, and [`StartFrom`](crate::StartFrom) decides.
     Offset(i64),
     /// The oldest record.
     Beginning,
@@ -102,8 +103,8 @@ impl Assigned {
     }
 
     /// The partitions.
-    pub fn partitions(&self) -> &[TopicPartition] {
-        &self.partitions
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.partitions.clone()
     }
 
     /// The offset that the group has committed, where it has.

@@ -215,8 +215,10 @@ impl Control {
                 // It does not begin anew here.
                 lane.again = None;
             }
-            if let Some(arriving) = self.arriving.get_mut(key) {
-                arriving.wanted = false;
+            // Somebody may be told of it at this moment, and hears the rest, too; else there is nothing to wait for.
+            match self.listener {
+                Some(_) => self.arriving.get_mut(key).into_iter().for_each(|arriving| arriving.wanted = false),
+                None => drop(self.arriving.remove(key)),
             }
         }
         // Those that wait for a commit before they handle anything handle nothing any more.

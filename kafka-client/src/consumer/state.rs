@@ -26,6 +26,8 @@ pub(super) struct LaneState {
     stopping: AtomicBool,
     stopped: Notify,
     paused: AtomicBool,
+    /// Whether the lane waits until something is finished.
+    starved: AtomicBool,
     /// Told when the lane should look around: to stop, to pause or go on, to cancel a handler.
     bell: Notify,
     /// What wakes the lane while it waits for records.
@@ -46,6 +48,17 @@ pub(super) struct Shared {
     pub(super) commit_soon: Arc<Notify>,
     pub(super) commit_every: u64,
     pub(super) at_most_once: bool,
+}
+
+/// What became of a record that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is to be handed out.
+    New,
+    /// An earlier life has finished it.
+    Finished,
+    /// It cannot be taken before something is finished.
+    NotYet,
 }
 
 /// Gauges.
@@ -133,6 +146,7 @@ impl LaneState {
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
             paused: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
             bell: Notify::new(),
             signal: Mutex::default(),
             account: Mutex::new(account),
@@ -214,11 +228,40 @@ impl LaneState {
     }
 
     /// A record is taken from the partition.
-    pub(super) fn take(&self, offset: i64) -> Begun {
+    pub(super) fn take(&self, offset: i64) -> Taken {
         let mut account = self.account.lock();
         account.first.get_or_insert(offset);
-        account.next = Some(offset + 1);
-        account.tracker.begin(offset)
+        let begun = match account.tracker.begin(offset) {
+            // Kafka has gone back: the partition was cut short or made anew, and `start_from` said where to go on. To
+            // ignore what comes would be to lose it.
+            Begun::Old if account.tracker.unfinished() == 0 => {
+                tracing::warn!(topic = %self.topic, partition = self.partition, offset, "the partition goes on before where it was");
+                account.tracker = Tracker::new();
+                account.tracker.begin(offset)
+            }
+            begun => begun,
+        };
+        if begun != Begun::Full && begun != Begun::Old {
+            account.next = Some(offset + 1);
+        }
+        match begun {
+            Begun::New => Taken::New,
+            Begun::Finished => Taken::Finished,
+            Begun::Full | Begun::Old => Taken::NotYet,
+        }
+    }
+
+    /// The lane is about to wait until something is finished, whoever finishes it. To be said before the last look.
+    pub(super) fn wait_for_finished(&self, waits: bool) {
+        self.starved.store(waits, Ordering::SeqCst);
+    }
+
+    /// Wakes a lane that waits until something is finished.
+    #[inline]
+    fn relieve(&self) {
+        if self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
     }
 
     /// Everything before `next` was taken: what is missing does not exist.
@@ -290,19 +333,22 @@ impl LaneState {
             return;
         }
         account.tracker.finish(offset);
-        if account.finished() - account.asked >= self.commit_every {
+        let commits = account.finished() - account.asked >= self.commit_every;
+        if commits {
             account.asked = account.finished();
-            drop(account);
+        }
+        drop(account);
+        if commits {
             self.commit_soon.notify_one();
         }
+        self.relieve();
     }
 
     /// Records that are told apart by nobody are handed out together: those up to `last`.
     pub(super) fn start_all(&self, last: i64, count: u64) {
+        // Nothing is ever unfinished beside it, so it is never refused.
+        let _ = self.take(last);
         let mut account = self.account.lock();
-        account.first.get_or_insert(last);
-        account.next = Some(last + 1);
-        account.tracker.begin(last);
         account.begun += count;
         if account.at_most_once {
             account.tracker.finish(last);
@@ -324,14 +370,9 @@ impl LaneState {
     /// What may be committed; `None` where nothing is finished.
     pub(super) fn commit_point(&self) -> Option<CommitPoint> {
         let account = self.account.lock();
-        let beyond = account.tracker.finished_beyond() > 0;
-        // What is finished beyond the very first record needs an offset to ride with.
-        let offset = account.tracker.watermark().or(account.first.filter(|_| beyond))?;
-        let map = beyond.then(|| {
-            let mut text = String::new();
-            account.tracker.encode_map(&mut text);
-            text
-        });
+        let offset = account.tracker.watermark()?;
+        let mut text = String::new();
+        let map = account.tracker.encode_map(&mut text).then_some(text);
         Some(CommitPoint { offset, map, finished: account.finished() })
     }
 
@@ -407,6 +448,7 @@ impl LaneState {
         if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.settled.notify_waiters();
         }
+        self.relieve();
     }
 }
 

@@ -17,8 +17,7 @@ use super::lane::{Ended, Lane};
 use super::received::Received;
 use super::report::ConsumerReport;
 use super::router::{Route, decoded};
-use super::state::LaneState;
-use super::tracker::Begun;
+use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
 use crate::native::message::Fetched;
 use crate::partition::TopicPartition;
@@ -388,7 +387,7 @@ async fn records<K: Deserializer, V: Deserializer>(
     let mut records = Vec::with_capacity(fetched.len());
     for message in fetched.into_messages() {
         coop::consume_budget().await;
-        if lane.state.take(message.view().offset()) != Begun::New {
+        if lane.take(message.view().offset()).await? == Taken::Finished {
             continue;
         }
         lane.settings.interceptors.received(&lane.state.topic, &message);

@@ -1,4 +1,8 @@
-//! Admin requests: submitted here, answered by an event on a queue.
+//! Admin requests: submitted here, answered by an event on a queue. Topics and the cluster are in this file.
+
+pub(crate) mod configs;
+pub(crate) mod groups;
+pub(crate) mod offsets;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{self, NonNull};
@@ -28,9 +32,6 @@ pub(crate) struct Found {
     pub(crate) replication: i16,
     pub(crate) leaderless: i32,
 }
-
-/// The configuration of a topic: names, and values where the broker tells them.
-pub(crate) type TopicConfig = Vec<(String, Option<String>)>;
 
 /// What a request says about one of its topics.
 pub(crate) type PerTopic<T> = Vec<(String, Result<T, NativeError>)>;
@@ -89,24 +90,6 @@ impl Requests<'_> {
         // SAFETY: as for `create_topics`.
         unsafe {
             sys::rd_kafka_DeleteTopics(
-                self.client.raw(),
-                list.as_mut_ptr(),
-                list.len(),
-                options.raw(),
-                self.answers.raw(),
-            );
-        }
-        Ok(())
-    }
-
-    /// Asks for the configuration of topics.
-    pub(crate) fn describe_configs(&self, names: &[&str]) -> Result<(), NativeError> {
-        let topics = names.iter().map(|name| config_of_topic(name)).collect::<Result<Vec<_>, _>>()?;
-        let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS)?;
-        let mut list = pointers(&topics);
-        // SAFETY: as for `create_topics`.
-        unsafe {
-            sys::rd_kafka_DescribeConfigs(
                 self.client.raw(),
                 list.as_mut_ptr(),
                 list.len(),
@@ -253,13 +236,6 @@ fn delete_topic(name: &str) -> Result<Owned<sys::rd_kafka_DeleteTopic_t>, Native
     Owned::new(unsafe { sys::rd_kafka_DeleteTopic_new(name.as_ptr()) }, sys::rd_kafka_DeleteTopic_destroy)
 }
 
-fn config_of_topic(name: &str) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, NativeError> {
-    let name = c_string(name)?;
-    let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
-    // SAFETY: the name is alive and copied; the object is ours.
-    Owned::new(unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) }, sys::rd_kafka_ConfigResource_destroy)
-}
-
 impl NativeError {
     /// What a broker says of a topic that does not exist.
     pub(crate) fn unknown_topic() -> Self {
@@ -294,30 +270,6 @@ impl Event {
         };
         // SAFETY: `results` holds `count` results.
         Some(unsafe { list(results, count) }.map(one).collect())
-    }
-
-    /// The configuration of each topic that was asked about. `None` if the event answers something else.
-    pub(crate) fn topic_configs(&self) -> Option<PerTopic<TopicConfig>> {
-        let mut count = 0;
-        // SAFETY: the event is alive; the result is null, or lives as long as the event.
-        let resources = unsafe {
-            let result = sys::rd_kafka_event_DescribeConfigs_result(self.raw());
-            if result.is_null() {
-                return None;
-            }
-            sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count)
-        };
-        let one = |resource: *const sys::rd_kafka_ConfigResource_t| {
-            // SAFETY: the resource lives as long as the event; its texts are copied, its entries read in here.
-            unsafe {
-                let error = NativeError::check(sys::rd_kafka_ConfigResource_error(resource))
-                    .map_err(|error| with_c_text(error, sys::rd_kafka_ConfigResource_error_string(resource)));
-                let config = error.map(|()| entries(resource));
-                (text(sys::rd_kafka_ConfigResource_name(resource)), config)
-            }
-        };
-        // SAFETY: `resources` holds `count` resources.
-        Some(unsafe { list(resources, count) }.map(one).collect())
     }
 
     /// Partitions and leaders of each topic that was asked about. `None` if the event answers something else.
@@ -388,23 +340,6 @@ unsafe fn found(topic: *const sys::rd_kafka_TopicDescription_t) -> Found {
     found
 }
 
-/// # Safety
-/// `resource` is alive.
-unsafe fn entries(resource: *const sys::rd_kafka_ConfigResource_t) -> TopicConfig {
-    let mut count = 0;
-    // SAFETY: alive by the contract; the array holds `count` entries, which live as long as the resource.
-    let entries = unsafe { list(sys::rd_kafka_ConfigResource_configs(resource, &mut count), count) };
-    entries
-        .map(|entry| {
-            // SAFETY: the entry is alive; the value is null where the broker keeps it to itself. Both are copied.
-            unsafe {
-                let value = sys::rd_kafka_ConfigEntry_value(entry);
-                (text(sys::rd_kafka_ConfigEntry_name(entry)), (!value.is_null()).then(|| text(value)))
-            }
-        })
-        .collect()
-}
-
 /// The objects of an array of pointers, without those that are null.
 ///
 /// # Safety
@@ -435,5 +370,20 @@ unsafe fn with_c_text(error: NativeError, words: *const c_char) -> NativeError {
     match unsafe { text(words) } {
         words if words.is_empty() => error,
         words => error.with_text(words),
+    }
+}
+
+/// What an error object says that belongs to somebody else; null means success.
+///
+/// # Safety
+/// `error` is null or alive.
+unsafe fn error_of(error: *const sys::rd_kafka_error_t) -> Result<(), NativeError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: alive by the contract; the text is copied, and nothing is destroyed.
+    unsafe {
+        NativeError::check(sys::rd_kafka_error_code(error))
+            .map_err(|native| with_c_text(native, sys::rd_kafka_error_string(error)))
     }
 }

@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use rdkafka_sys::bindings as sys;
 
 use super::partitions::Entry;
-use super::{MessageRef, NativeError};
+use super::{MessageRef, NativeError, Token};
 
 /// An `rd_kafka_event_t`, destroyed when dropped.
 pub(crate) struct Event {
@@ -53,13 +53,15 @@ impl Event {
     }
 
     /// Calls `each` with every delivery report of the event: the record as librdkafka held it, and its token.
-    pub(crate) fn for_each_delivery(&self, mut each: impl FnMut(MessageRef<'_>, usize)) {
+    #[inline]
+    pub(crate) fn for_each_delivery(&self, mut each: impl FnMut(MessageRef<'_>, Token)) {
         loop {
             // SAFETY: the event is alive; the record it points to lives as long as the event.
             let message = unsafe { sys::rd_kafka_event_message_next(self.raw()) };
             let Some(message) = NonNull::new(message.cast_mut()) else { return };
-            // SAFETY: as above; a report's private field is the opaque that the record was sent with.
-            let (view, token) = unsafe { (MessageRef::borrow(message), (*message.as_ptr())._private as usize) };
+            // SAFETY: as above; a report's private field is the opaque that the record was sent with, and records are
+            // sent with tokens only.
+            let (view, token) = unsafe { (MessageRef::borrow(message), Token::from_raw((*message.as_ptr())._private)) };
             each(view, token);
         }
     }

@@ -282,6 +282,13 @@ impl<'a> MessageRef<'a> {
         }
     }
 
+    /// Of the report of a record that was delivered: its timestamp. There always is one, so nobody asks for its kind.
+    #[inline]
+    pub(crate) fn delivered_timestamp(self) -> i64 {
+        // SAFETY: the message is alive; null stands for a kind that is not wanted.
+        unsafe { sys::rd_kafka_message_timestamp(self.ptr.as_ptr(), ptr::null_mut()) }
+    }
+
     /// Of a delivery report: the timestamp that the record was sent with. `timestamp` keeps it back where the record
     /// failed. Reports are read by one thread, so nobody sees the error gone for a moment.
     pub(crate) fn report_timestamp(self) -> Option<i64> {

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 
+use super::admin::Requests;
+use super::admin::configs::{Change, Kind};
+use super::admin::offsets::Spec;
 use super::message::Status;
 use super::mock::Mock;
 use super::topic::{Batch, Outgoing, Piece};
-use super::{Client, Event, EventKind, Message, Partitions, Queue, Role, Topic};
+use super::{Client, Event, EventKind, Message, Owner, Partitions, Queue, Role, Token, Topic};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -59,17 +62,23 @@ fn events(queue: &Queue, kind: EventKind, mut done: impl FnMut(&Event) -> bool) 
     panic!("no {kind:?} that ends the wait within {WAIT:?}");
 }
 
-fn reports(queue: &Queue, count: usize) -> Vec<(usize, i64, Status)> {
+/// The number in a token that `outgoing` has made.
+fn number(token: Token) -> u32 {
+    let Owner::Batch { batch: 0, index } = token.owner() else { panic!("not one of ours: {token:?}") };
+    index
+}
+
+fn reports(queue: &Queue, count: usize) -> Vec<(u32, i64, Status)> {
     let mut all = Vec::new();
     events(queue, EventKind::Delivery, |event| {
-        event.for_each_delivery(|message, token| all.push((token, message.offset(), message.status())));
+        event.for_each_delivery(|message, token| all.push((number(token), message.offset(), message.status())));
         all.len() >= count
     });
     all
 }
 
-fn outgoing<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, token: usize) -> Outgoing<'a> {
-    Outgoing { partition: Some(0), key, value, token }
+fn outgoing<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, number: u32) -> Outgoing<'a> {
+    Outgoing { partition: Some(0), key, value, token: Token::of_batch(0, number, 0) }
 }
 
 const NO_HEADERS: [(&[u8], Option<&[u8]>); 0] = [];
@@ -102,16 +111,43 @@ fn every_way_to_produce_comes_back_with_its_token() {
     let mut batch = Batch::default();
     let mut filling = batch.fill(100);
     values.iter().for_each(|value| filling.push(Some(0), Piece::Null, Piece::InPlace(value)));
-    filling.produce(&topic, &[], |at| 100 + at, |at, error, _, _| panic!("{at}: {error}"));
-    let mut tokens: Vec<usize> = reports(&queue, 105)
+    filling.produce(
+        &topic,
+        &[],
+        |at| Token::of_batch(0, 100 + at as u32, 0),
+        |at, error, _, _| panic!("{at}: {error}"),
+    );
+    let mut numbers: Vec<u32> = reports(&queue, 105)
         .into_iter()
-        .map(|(token, offset, status)| {
+        .map(|(number, offset, status)| {
             assert!(offset >= 0 && status == Status::Persisted);
-            token
+            number
         })
         .collect();
-    tokens.sort_unstable();
-    assert_eq!(tokens, (1..=5).chain(100..200).collect::<Vec<_>>());
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=5).chain(100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_report_of_a_delivered_record_has_its_timestamp() {
+    let fixture = Fixture::new("t", 1);
+    let (client, queue) = fixture.producer();
+    let topic = Topic::new(&client, "t").unwrap();
+    topic.produce_with(outgoing(None, Some(b"x"), 0), Some(1_234), NO_HEADERS.into_iter()).unwrap();
+    assert!(topic.produce(outgoing(None, Some(b"y"), 1)));
+    let mut timestamps = [0; 2];
+    let mut left = timestamps.len();
+    events(&queue, EventKind::Delivery, |event| {
+        event.for_each_delivery(|message, token| {
+            assert_eq!(message.timestamp().map(|(millis, _)| millis), Some(message.delivered_timestamp()));
+            timestamps[number(token) as usize] = message.delivered_timestamp();
+            left -= 1;
+        });
+        left == 0
+    });
+    assert_eq!(timestamps[0], 1_234);
+    // The mock stamps a batch as a whole, so it may be the first one's or the time of sending.
+    assert!(timestamps[1] >= 1_234, "{timestamps:?}");
 }
 
 #[test]
@@ -216,7 +252,7 @@ fn errors_say_what_and_which() {
     filling.produce(
         &topic,
         b"keyk2",
-        |at| at,
+        |at| Token::of_batch(0, at as u32, 0),
         |at, error, key, value| {
             refused.push((at, error.name, key.map(Vec::from), value.map(<[u8]>::len)));
         },
@@ -232,7 +268,7 @@ fn purged_records_come_back_unwritten() {
     fixture.mock.reachable(1, false).unwrap();
     let (client, queue) = fixture.producer();
     let topic = Topic::new(&client, "t").unwrap();
-    (0..10).for_each(|token| assert!(topic.produce(outgoing(None, Some(b"v"), token))));
+    (0..10).for_each(|number| assert!(topic.produce(outgoing(None, Some(b"v"), number))));
     assert!(!client.flush(Duration::from_millis(10)));
     client.purge();
     assert!(reports(&queue, 10).iter().all(|(_, _, status)| *status == Status::NotPersisted));
@@ -252,7 +288,7 @@ fn injected_errors_and_delays_reach_the_client() {
     assert!(topic.produce(outgoing(None, Some(b"v"), 9)));
     events(&queue, EventKind::Delivery, |event| {
         event.for_each_delivery(|message, token| {
-            assert_eq!((token, message.failed()), (9, true));
+            assert_eq!((number(token), message.failed()), (9, true));
             assert_eq!(message.report_error().unwrap_err().name, "MSG_SIZE_TOO_LARGE");
         });
         true
@@ -291,8 +327,8 @@ fn fetched_records_can_be_cut_short() {
     let (client, queue) = fixture.producer();
     let topic = Topic::new(&client, "t").unwrap();
     let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", Some(b"v"))];
-    for token in 0..10 {
-        topic.produce_with(outgoing(None, Some(b"v"), token), None, headers.into_iter()).unwrap();
+    for number in 0..10 {
+        topic.produce_with(outgoing(None, Some(b"v"), number), None, headers.into_iter()).unwrap();
     }
     reports(&queue, 10);
     let (client, _) = fixture.consumer("g");
@@ -311,4 +347,87 @@ fn fetched_records_can_be_cut_short() {
         let _ = fetched.into_messages().next();
     }
     assert_eq!(block_on(partition.fetched(4, || true)).len(), 0);
+}
+
+/// Polls for the answer to an admin request.
+fn answer<T>(queue: &Queue, read: impl Fn(&Event) -> Option<T>) -> T {
+    let mut answer = None;
+    events(queue, EventKind::Other, |event| {
+        event.error().unwrap();
+        answer = read(event);
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn offsets_are_committed_read_and_listed_by_request_and_metadata_may_be_any_bytes() {
+    let fixture = Fixture::new("t", 2);
+    let (client, queue) = fixture.consumer("g");
+    let requests = Requests { client: &client, answers: &queue, wait: WAIT, broker: None };
+    requests.list_offsets(&[("t", 0, Spec::Earliest), ("t", 1, Spec::Latest)], true).unwrap();
+    let listed = answer(&queue, Event::listed_offsets);
+    let offsets: Vec<_> = listed.iter().map(|(at, one)| (at.1, one.as_ref().unwrap().offset)).collect();
+    assert_eq!(offsets, [(0, Some(0)), (1, Some(0))]);
+    requests.list_offsets(&[("t", 0, Spec::Timestamp(5)), ("t", 7, Spec::Latest)], false).unwrap();
+    let listed = answer(&queue, Event::listed_offsets);
+    assert_eq!(listed[0].1.as_ref().unwrap().offset, None);
+    assert_eq!(listed[1].1.as_ref().unwrap_err().name, "_UNKNOWN_PARTITION");
+
+    requests.alter_group_offsets("g", &[("t", 1, 7), ("u", 0, 1)]).unwrap();
+    let altered = answer(&queue, Event::changed_offsets);
+    let failed: Vec<_> = altered.iter().map(|(at, one)| (at.0.as_str(), one.as_ref().err().map(|e| e.name))).collect();
+    assert_eq!(failed, [("t", None), ("u", Some("UNKNOWN_TOPIC_OR_PART"))]);
+
+    let results = Queue::new(&client).wakes();
+    let mut offsets = Partitions::new();
+    offsets.add("t", 0, Some(3), Some(b"any \xff \0 bytes")).unwrap();
+    client.commit(&offsets, &results).unwrap();
+    block_on(results.next()).error().unwrap();
+    requests.group_offsets("g", Some(&[("t", 1), ("t", 0)])).unwrap();
+    let committed = answer(&queue, Event::committed_offsets);
+    let told: Vec<_> = committed.into_iter().map(|((_, partition), one)| (partition, one.unwrap())).collect();
+    let told: Vec<_> = told.iter().map(|(at, one)| (*at, one.offset, one.metadata.as_slice())).collect();
+    assert_eq!(told, [(0, Some(3), &b"any \xff \0 bytes"[..]), (1, Some(7), b"")]);
+
+    let all = client.all_partitions(WAIT).unwrap();
+    assert_eq!(all, [("t".to_owned(), 0), ("t".to_owned(), 1)]);
+}
+
+#[test]
+fn requests_that_nobody_answers_are_answered_as_such() {
+    let fixture = Fixture::new("t", 1);
+    fixture.mock.reachable(1, false).unwrap();
+    let (client, queue) = fixture.producer();
+    let requests = Requests { client: &client, answers: &queue, wait: Duration::from_millis(50), broker: None };
+    requests.list_groups(&["Stable", "Empty"]).unwrap();
+    let listing = answer(&queue, Event::groups);
+    assert!(listing.groups.is_empty());
+    assert_eq!(listing.errors.iter().map(|error| error.name).collect::<Vec<_>>(), ["_TIMED_OUT"]);
+    requests.describe_groups(&["g"]).unwrap();
+    let described = answer(&queue, Event::group_descriptions);
+    assert_eq!((described[0].0.as_str(), described[0].1.as_ref().unwrap_err().name), ("g", "_TIMED_OUT"));
+    requests.delete_groups(&["g"]).unwrap();
+    assert_eq!(answer(&queue, Event::deleted_groups)[0].1.as_ref().unwrap_err().name, "_TIMED_OUT");
+    // These fail as a whole: there is nothing to read.
+    let failed = || {
+        events(&queue, EventKind::Other, |event| {
+            assert_eq!(event.error().unwrap_err().name, "_TIMED_OUT");
+            assert!(event.groups().is_none() && event.configs().is_none_or(|configs| configs.is_empty()));
+            assert!(event.committed_offsets().is_none_or(|offsets| offsets.is_empty()));
+            true
+        });
+    };
+    requests.delete_group_offsets("g", &[("t", 0)]).unwrap();
+    failed();
+    requests.group_offsets("g", None).unwrap();
+    failed();
+    requests.list_offsets(&[("t", 0, Spec::MaxTimestamp)], true).unwrap();
+    failed();
+    requests.describe_configs(&[(Kind::Topic, "t"), (Kind::Group, "g")]).unwrap();
+    failed();
+    let lines =
+        [("a", Change::Set("1")), ("b", Change::Delete), ("c", Change::Append("2")), ("d", Change::Subtract("3"))];
+    requests.alter_configs(&[(Kind::Topic, "t", lines.to_vec())]).unwrap();
+    failed();
 }

@@ -1,6 +1,6 @@
 //! A topic as a producer knows it; the three ways to hand a record over.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::mem;
 use std::ptr::{self, NonNull};
@@ -10,7 +10,7 @@ use rdkafka_sys::bindings as sys;
 
 use super::client::c_string;
 use super::headers::NewHeaders;
-use super::{Client, NativeError};
+use super::{Client, NativeError, Token};
 
 /// An `rd_kafka_topic_t`: looked up once, used for every record.
 pub(crate) struct Topic {
@@ -30,7 +30,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) partition: Option<i32>,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) token: usize,
+    pub(crate) token: Token,
 }
 
 impl Topic {
@@ -48,6 +48,14 @@ impl Topic {
         self.ptr.as_ptr()
     }
 
+    /// The topic's name.
+    pub(crate) fn name(&self) -> &str {
+        // SAFETY: the topic is alive, and its name is a C string that lives as long.
+        let name = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw())) };
+        // It was made from a string.
+        name.to_str().unwrap_or_default()
+    }
+
     /// Hands one record over; `false`: see [`last_error`](Self::last_error).
     #[inline]
     pub(crate) fn produce(&self, record: Outgoing<'_>) -> bool {
@@ -63,7 +71,7 @@ impl Topic {
                 value_len,
                 key,
                 key_len,
-                record.token as *mut c_void,
+                record.token.into_raw(),
             )
         };
         answer == 0
@@ -98,7 +106,7 @@ impl Topic {
             field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, |u| {
                 u.mem = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: key, size: key_size };
             }),
-            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = record.token as *mut c_void),
+            field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = record.token.into_raw()),
             // Zero is librdkafka's "now".
             field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, |u| u.i64_ = timestamp.unwrap_or(0)),
             field(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END, |_| ()),
@@ -242,11 +250,11 @@ impl<'r> Filling<'_, 'r> {
         self,
         topic: &Topic,
         buffer: &[u8],
-        token: impl Fn(usize) -> usize,
+        token: impl Fn(usize) -> Token,
         mut refused: impl FnMut(usize, NativeError, Option<&[u8]>, Option<&[u8]>),
     ) {
         for (index, message) in self.messages.iter_mut().enumerate() {
-            message._private = ptr::without_provenance_mut(token(index));
+            message._private = token(index).into_raw();
             if message.offset & KEY_BUFFERED != 0 {
                 message.key = in_buffer(buffer, message.key, message.key_len);
             }
@@ -283,6 +291,7 @@ fn in_buffer(buffer: &[u8], from: *mut c_void, len: usize) -> *mut c_void {
 const UNASSIGNED: i32 = -1;
 
 /// Null and a length of zero for null; a slice's own pointer is never null, also when it is empty.
+#[inline]
 fn parts(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
 }

@@ -3,24 +3,24 @@
 //! Nothing in here waits. What has to be waited for comes back as an [`Attempt`], and the caller tries again.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kafka_serde::{Miss, Stop};
 
 use super::Shared;
+use super::ahead::Ahead;
 use super::callbacks::{Callback, Job, panic_text};
 use super::core::{Permit, Refusal, Settled};
 use super::handles::Handle;
 use super::outcome::SendError;
-use super::slot::SlotRef;
-use super::token::Token;
+use super::slot::Slot;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::headers::{Header, Headers};
 use crate::interceptor::{Acknowledgement, Outgoing};
-use crate::native::NativeError;
-use crate::native::Topic as NativeTopic;
 use crate::native::topic::Outgoing as NativeOutgoing;
+use crate::native::{NativeError, Token, Topic as NativeTopic};
 use crate::partitioner::{Partitioner, Unassigned};
 use crate::record::RawRecord;
 use crate::record::sealed::{Encoding, Scratch, Sendable};
@@ -28,7 +28,7 @@ use crate::record::sealed::{Encoding, Scratch, Sendable};
 /// What came of one try.
 pub(super) enum Attempt {
     /// Handed over; the result will be in this slot.
-    Placed(SlotRef),
+    Placed(&'static Slot),
     /// No room for a record of so many bytes.
     Full(usize),
     /// A schema is missing.
@@ -36,6 +36,44 @@ pub(super) enum Attempt {
     /// A custom partitioner needs to know how many partitions there are.
     Uncounted(Arc<Handle>),
     Failed(SendError),
+}
+
+/// How many bytes key and value take.
+#[inline]
+pub(super) fn bytes_of([key, value]: [Option<&[u8]>; 2]) -> usize {
+    key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)
+}
+
+/// A record that had its room and its slot, when librdkafka refused it.
+pub(super) struct Refused {
+    slot: &'static Slot,
+    token: Token,
+}
+
+impl Handle {
+    /// The shortest way to librdkafka, for a record that has its room and its slot.
+    ///
+    /// It does not see the record itself, nor does [`Shared::at_once`] hand out a reference to it: so the record is
+    /// never put together in memory.
+    #[inline(always)]
+    pub(super) fn hand_over(
+        &self,
+        outgoing: NativeOutgoing<'_>,
+        slot: &'static Slot,
+    ) -> Result<&'static Slot, Option<Refused>> {
+        if !self.topic.produce(outgoing) {
+            return Err(Some(Refused { slot, token: outgoing.token }));
+        }
+        if tracing::enabled!(tracing::Level::TRACE) {
+            self.trace_sent(outgoing.partition, bytes_of([outgoing.key, outgoing.value]));
+        }
+        Ok(slot)
+    }
+
+    #[cold]
+    fn trace_sent(&self, partition: Option<i32>, bytes: usize) {
+        tracing::trace!(topic = self.topic.name(), partition, bytes, "sent");
+    }
 }
 
 thread_local! {
@@ -55,42 +93,71 @@ impl Shared {
         self.encoded(record, permit, callback).unwrap_or_else(|error| self.no_topic(record, error))
     }
 
-    /// The first try, which nearly always succeeds: without a permit, and in the shortest way where the record's bytes
-    /// can be taken as they stand.
-    #[inline]
-    pub(super) fn first_attempt<R: Sendable>(&self, record: &R, callback: &mut Option<Callback>) -> Attempt {
-        match self.as_it_stands(record) {
-            Some(halves) => record
-                .with_topic(|name| {
-                    self.handles.with(name, |handle| self.submit_plain(handle, record, halves, callback))
-                })
-                .unwrap_or_else(|error| self.no_topic(record, error)),
+    /// The way of nearly every record: its bytes can be taken as they stand, its topic is known, and there is room.
+    /// Else, see [`otherwise`](Self::otherwise).
+    #[inline(always)]
+    pub(super) fn at_once<R: Sendable>(
+        &self,
+        record: &R,
+        expect: impl FnOnce(&'static Slot),
+    ) -> Result<&'static Slot, Option<Refused>> {
+        let Some([key, value]) = self.as_it_stands(record) else { return Err(None) };
+        let hand_over = |handle: &Handle| {
+            let Ok((slot, token)) = self.core.take(bytes_of([key, value])) else { return Err(None) };
+            expect(slot);
+            handle.hand_over(NativeOutgoing { partition: record.partition(), key, value, token }, slot)
+        };
+        record.with_topic(|name| self.handles.known(name, hand_over)).unwrap_or(Err(None))
+    }
+
+    /// What becomes of a record that could not go [at once](Self::at_once).
+    pub(super) fn otherwise<R: Sendable>(
+        &self,
+        record: &R,
+        refused: Option<Refused>,
+        callback: &mut Option<Callback>,
+    ) -> Attempt {
+        match refused {
+            Some(refused) => Attempt::Failed(self.refused_at_once(record, refused)),
             None => self.attempt(record, &mut None, callback),
         }
     }
 
-    /// As [`attempt`](Self::attempt), with the handle and the buffer that a single owner keeps.
-    #[inline]
+    /// The error of a record that librdkafka has refused just now, on this thread.
+    #[cold]
+    pub(super) fn refused_at_once<R: Sendable>(&self, record: &R, refused: Refused) -> SendError {
+        let error = NativeTopic::last_error();
+        refused.slot.clear();
+        let [key, value] = record.in_place().unwrap_or_default();
+        let encoding = Encoding { key, value, added: &Headers::none() };
+        self.unsubmitted(record, encoding, refused.token, Headers::new(), error)
+    }
+
+    /// As [`attempt`](Self::attempt), with what a single owner keeps: the handle, the buffer, and room taken ahead.
     pub(super) fn attempt_at<R: Sendable>(
         &self,
         handle: &Arc<Handle>,
         scratch: &mut Scratch,
+        ahead: &mut Ahead,
         record: &R,
         permit: &mut Option<Permit>,
     ) -> Attempt {
-        if let (Some(halves), None) = (self.as_it_stands(record), &permit) {
-            return self.submit_plain(handle, record, halves, &mut None);
-        }
         scratch.reset();
-        match record.encode(scratch) {
-            Ok(encoding) => self.place(handle, record, encoding, permit, &mut None),
-            Err(stop) => self.stopped(record, stop),
-        }
+        let encoding = match record.encode(scratch) {
+            Ok(encoding) => encoding,
+            Err(stop) => return self.stopped(record, stop),
+        };
+        let take = |bytes| match (permit.take(), ahead.take(bytes)) {
+            (Some(permit), _) => self.core.start(permit, bytes),
+            (None, Some(taken)) => Ok(taken),
+            (None, None) => self.core.take_ahead(bytes, ahead),
+        };
+        self.place(handle, record, encoding, take, &mut None)
     }
 
     /// Key and value of a record that needs no encoding, no partitioner and no headers.
-    #[inline]
-    fn as_it_stands<'r, R: Sendable>(&self, record: &'r R) -> Option<[Option<&'r [u8]>; 2]> {
+    #[inline(always)]
+    pub(super) fn as_it_stands<'r, R: Sendable>(&self, record: &'r R) -> Option<[Option<&'r [u8]>; 2]> {
         if self.simple && record.is_plain() { record.in_place() } else { None }
     }
 
@@ -104,7 +171,11 @@ impl Shared {
         scratch.reset();
         let attempt = match record.encode(&mut scratch) {
             Ok(encoding) => {
-                let place = |handle: &Arc<Handle>| self.place(handle, record, encoding, permit, callback);
+                let take = |bytes| match permit.take() {
+                    Some(permit) => self.core.start(permit, bytes),
+                    None => self.core.take(bytes),
+                };
+                let place = |handle: &Arc<Handle>| self.place(handle, record, encoding, take, callback);
                 record.with_topic(|name| self.handles.with(name, place))
             }
             Err(stop) => Ok(self.stopped(record, stop)),
@@ -136,7 +207,7 @@ impl Shared {
         handle: &Arc<Handle>,
         record: &R,
         encoding: Encoding<'_>,
-        permit: &mut Option<Permit>,
+        take: impl FnOnce(usize) -> Result<(&'static Slot, Token), Refusal>,
         callback: &mut Option<Callback>,
     ) -> Attempt {
         let mut partition = record.partition();
@@ -150,7 +221,7 @@ impl Shared {
             }
         }
         if self.interceptors.is_empty() && record.is_plain() && encoding.added.is_empty() {
-            return self.submit(record, encoding, permit, callback, |token| {
+            return self.submit(record, encoding, take, callback, |token| {
                 let (key, value) = (encoding.key, encoding.value);
                 match handle.topic.produce(NativeOutgoing { partition, key, value, token }) {
                     true => (Headers::new(), Ok(())),
@@ -158,7 +229,7 @@ impl Shared {
                 }
             });
         }
-        self.submit(record, encoding, permit, callback, |token| {
+        self.submit(record, encoding, take, callback, |token| {
             let headers = self.headers(record, encoding, partition);
             self.count_headers(&headers);
             let list = headers.iter().map(|header: Header<'_>| (header.name_bytes(), header.value()));
@@ -168,75 +239,24 @@ impl Shared {
         })
     }
 
-    /// The shortest way from a record to librdkafka.
-    #[inline]
-    fn submit_plain<R: Sendable>(
-        &self,
-        handle: &Handle,
-        record: &R,
-        [key, value]: [Option<&[u8]>; 2],
-        callback: &mut Option<Callback>,
-    ) -> Attempt {
-        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        let (slot, token) = match self.core.take(bytes) {
-            Ok(taken) => taken,
-            Err(Refusal::Full) => return Attempt::Full(bytes),
-            Err(Refusal::Closed) => return self.shut(record, key, value),
-        };
-        if callback.is_some()
-            && let Some(callback) = callback.take()
-        {
-            slot.slot().expect(callback);
-        }
-        if handle.topic.produce(NativeOutgoing { partition: record.partition(), key, value, token }) {
-            tracing::trace!(topic = record.topic_text(), partition = record.partition(), bytes, "sent");
-            return Attempt::Placed(slot);
-        }
-        self.refused_plain(record, key, value, slot, token, callback)
-    }
-
-    #[cold]
-    fn shut<R: Sendable>(&self, record: &R, key: Option<&[u8]>, value: Option<&[u8]>) -> Attempt {
-        Attempt::Failed(refused(record, Encoding { key, value, added: &Headers::none() }, closed()))
-    }
-
-    #[cold]
-    fn refused_plain<R: Sendable>(
-        &self,
-        record: &R,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        slot: SlotRef,
-        token: usize,
-        callback: &mut Option<Callback>,
-    ) -> Attempt {
-        *callback = slot.slot().clear();
-        let encoding = Encoding { key, value, added: &Headers::none() };
-        Attempt::Failed(self.unsubmitted(record, encoding, token, Headers::new(), NativeTopic::last_error()))
-    }
-
-    /// Takes a permit and a slot, and calls `produce` with the token; it returns the headers that went along.
+    /// Takes room and a slot, and calls `produce` with the token; it returns the headers that went along.
     #[inline]
     fn submit<R: Sendable>(
         &self,
         record: &R,
         encoding: Encoding<'_>,
-        permit: &mut Option<Permit>,
+        take: impl FnOnce(usize) -> Result<(&'static Slot, Token), Refusal>,
         callback: &mut Option<Callback>,
-        produce: impl FnOnce(usize) -> (Headers, Result<(), NativeError>),
+        produce: impl FnOnce(Token) -> (Headers, Result<(), NativeError>),
     ) -> Attempt {
         let bytes = encoding.bytes();
-        let taken = match permit.take() {
-            Some(permit) => self.core.start(permit, bytes),
-            None => self.core.take(bytes),
-        };
-        let (slot, token) = match taken {
+        let (slot, token) = match take(bytes) {
             Ok(taken) => taken,
             Err(Refusal::Full) => return Attempt::Full(bytes),
             Err(Refusal::Closed) => return Attempt::Failed(refused(record, encoding, closed())),
         };
         if let Some(callback) = callback.take() {
-            slot.slot().expect(callback);
+            slot.expect(callback);
         }
         match produce(token) {
             (_, Ok(())) => {
@@ -244,7 +264,7 @@ impl Shared {
                 Attempt::Placed(slot)
             }
             (headers, Err(error)) => {
-                *callback = slot.slot().clear();
+                slot.clear();
                 Attempt::Failed(self.unsubmitted(record, encoding, token, headers, error))
             }
         }
@@ -256,14 +276,13 @@ impl Shared {
         &self,
         record: &R,
         encoding: Encoding<'_>,
-        token: usize,
+        token: Token,
         headers: Headers,
         error: NativeError,
     ) -> SendError {
-        let (_, epoch) = Token::decode(token);
-        let bytes = self.core.capped(encoding.bytes()) + headers.bytes();
+        let bytes = encoding.bytes() + headers.bytes();
         let mut settled = Settled { records: 1, bytes, ..Settled::default() };
-        settled.totals[epoch].failed = 1;
+        settled.totals[token.epoch()].failed = 1;
         self.core.settle(&mut settled);
         self.refused(record, encoding, headers, error)
     }
@@ -320,12 +339,13 @@ impl Shared {
         let error = self.native(error).with_topic(record.topic_text()).with_partition(record.partition());
         let error = SendError::new(error, false, Some(raw));
         if let Some(raw) = error.record().filter(|_| self.runners.hooked()) {
-            self.runners.push(&mut vec![Job::Acknowledged(Acknowledgement {
+            let acknowledgement = Acknowledgement {
                 topic: raw.topic().to_owned(),
                 key: raw.key.clone(),
                 headers: raw.headers.clone(),
                 outcome: Err(error.clone()),
-            })]);
+            };
+            self.runners.push(&mut VecDeque::from([Job::Acknowledged(Box::new(acknowledgement))]));
         }
         error
     }

@@ -5,6 +5,7 @@
 //! slow callback delays nobody's delivery, and other callbacks only for that long.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +13,40 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use smallbox::SmallBox;
+use smallbox::space::S4;
 
 use super::outcome::Outcome;
+use super::slot::Slot;
 use crate::interceptor::{Acknowledgement, AcknowledgementHook};
 
-/// What `send_with` calls, once.
-pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
+/// What `send_with` calls, once. A closure of up to four words is kept in place, a larger one in a box.
+pub(super) struct Callback(SmallBox<dyn Call, S4>);
+
+/// A `FnOnce` that can be called where it stands.
+trait Call: Send {
+    /// Calls it; the second time, nothing happens.
+    fn call(&mut self, outcome: Outcome);
+}
+
+impl<F: FnOnce(Outcome) + Send> Call for Option<F> {
+    fn call(&mut self, outcome: Outcome) {
+        if let Some(callback) = self.take() {
+            callback(outcome);
+        }
+    }
+}
+
+impl Callback {
+    #[inline]
+    pub(super) fn new(callback: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self(smallbox::smallbox!(Some(callback)))
+    }
+
+    pub(super) fn call(mut self, outcome: Outcome) {
+        self.0.call(outcome);
+    }
+}
 
 /// How long a callback may run before others stop waiting for it.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -25,8 +54,34 @@ const PATIENCE: Duration = Duration::from_millis(10);
 const MOST_RUNNERS: usize = 16;
 
 pub(super) enum Job {
-    Callback(Callback, Outcome),
-    Acknowledged(Acknowledgement),
+    /// Calls the callback of this slot with its result.
+    Callback(Called),
+    Acknowledged(Box<Acknowledgement>),
+}
+
+/// A slot whose callback is to be called. Dropping it drops the callback.
+pub(super) struct Called(&'static Slot);
+
+impl Called {
+    #[inline]
+    pub(super) fn new(slot: &'static Slot) -> Self {
+        Self(slot)
+    }
+
+    fn call(self) {
+        let (callback, outcome) = self.0.take_callback();
+        // The slot is somebody else's from here on.
+        mem::forget(self);
+        if let Some(callback) = callback {
+            callback.call(outcome);
+        }
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        drop(self.0.take_callback());
+    }
 }
 
 /// The line of jobs, and the threads that run them.
@@ -58,9 +113,6 @@ struct Hand {
     replaced: AtomicBool,
 }
 
-/// How many jobs a runner takes at once.
-const HANDFUL: usize = 256;
-
 impl Runners {
     pub(super) fn new(hooks: Vec<Box<dyn AcknowledgementHook>>) -> Arc<Self> {
         Arc::new(Self { line: Mutex::default(), ready: Condvar::new(), idle: Condvar::new(), hooks })
@@ -72,12 +124,16 @@ impl Runners {
     }
 
     /// Puts an event's jobs in line.
-    pub(super) fn push(self: &Arc<Self>, jobs: &mut Vec<Job>) {
+    pub(super) fn push(self: &Arc<Self>, jobs: &mut VecDeque<Job>) {
         if jobs.is_empty() {
             return;
         }
         let mut line = self.line.lock();
-        line.jobs.extend(jobs.drain(..));
+        if line.jobs.is_empty() {
+            mem::swap(&mut line.jobs, jobs);
+        } else {
+            line.jobs.append(jobs);
+        }
         if line.hands.is_empty() {
             self.add_runner(&mut line);
         } else if line.waiting > 0 {
@@ -100,9 +156,9 @@ impl Runners {
                 return;
             }
             // Older than anything in the line.
-            while let Some(job) = hand.jobs.lock().pop_back() {
-                line.jobs.push_front(job);
-            }
+            let mut held = mem::take(&mut *hand.jobs.lock());
+            held.append(&mut line.jobs);
+            line.jobs = held;
             if line.jobs.is_empty() || line.hands.len() >= MOST_RUNNERS {
                 return;
             }
@@ -150,7 +206,8 @@ impl Runners {
     fn run(&self, hand: &Arc<Hand>) {
         loop {
             while let Some(job) = hand.next() {
-                hand.begun.fetch_add(1, Ordering::Relaxed);
+                // Nobody else writes it.
+                hand.begun.store(hand.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                 self.job(job);
             }
             let mut line = self.line.lock();
@@ -159,8 +216,8 @@ impl Runners {
                 self.idle.notify_all();
                 return;
             }
-            let handful = line.jobs.len().min(HANDFUL);
-            hand.jobs.lock().extend(line.jobs.drain(..handful));
+            // The whole line, by exchange: nothing is moved, and what a stuck runner holds can be taken back.
+            mem::swap(&mut *hand.jobs.lock(), &mut line.jobs);
         }
     }
 
@@ -180,7 +237,7 @@ impl Runners {
 
     fn job(&self, job: Job) {
         match job {
-            Job::Callback(callback, outcome) => guarded("callback", || callback(outcome)),
+            Job::Callback(called) => guarded("callback", || called.call()),
             Job::Acknowledged(acknowledgement) => {
                 for hook in &self.hooks {
                     guarded("acknowledgement hook", || hook.acknowledged(&acknowledgement));

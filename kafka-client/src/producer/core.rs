@@ -18,9 +18,11 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::ahead::{self, Ahead, Loan};
 use super::batch::Batches;
-use super::slot::{Chunk, Ring, SlotRef};
-use super::token::Token;
+use super::ring::Ring;
+use super::slot::Slot;
+use crate::native::Token;
 
 /// The state that producers, deliveries and the event thread share.
 pub(crate) struct Core {
@@ -40,9 +42,14 @@ pub(crate) struct Limits {
 
 struct State {
     free_records: usize,
-    /// Signed: headers are counted after the permit was taken, and may overdraw it for a moment.
+    /// Signed: a record larger than the limit, which goes alone, overdraws it; and so may headers, which are counted
+    /// after the permit was taken.
     free_bytes: i64,
+    /// The limit: what a record larger than that needs to be free.
+    most_bytes: i64,
     ring: Ring,
+    /// What senders were lent, and may not have used. Counted as in flight, in the current epoch.
+    loans: Vec<Arc<Loan>>,
     line: VecDeque<Arc<Waiter>>,
     closed: bool,
     /// Flushes wait for the records of an epoch, so that they do not wait for what is sent after them.
@@ -132,10 +139,13 @@ pub(super) struct Settled {
 
 impl Core {
     pub(crate) fn new(limits: Limits) -> Self {
+        let most_bytes = i64::try_from(limits.bytes).unwrap_or(i64::MAX);
         let state = State {
             free_records: limits.records,
-            free_bytes: i64::try_from(limits.bytes).unwrap_or(i64::MAX),
+            free_bytes: most_bytes,
+            most_bytes,
             ring: Ring::new(),
+            loans: Vec::new(),
             line: VecDeque::new(),
             closed: false,
             epoch: 0,
@@ -147,16 +157,32 @@ impl Core {
 
     /// Takes a permit for one record and a slot for its result, with the token that leads to it, if there is room and nobody waits in line.
     #[inline]
-    pub(super) fn take(&self, bytes: usize) -> Result<(SlotRef, usize), Refusal> {
-        let bytes = self.capped(bytes);
+    pub(super) fn take(&self, bytes: usize) -> Result<(&'static Slot, Token), Refusal> {
         let mut state = self.state.lock();
         state.take(1, bytes)?;
         Ok(state.start())
     }
 
+    /// As [`take`](Self::take) for a sender with one owner, which gets room for further records of this size with it.
+    #[cold]
+    pub(super) fn take_ahead(&self, bytes: usize, ahead: &mut Ahead) -> Result<(&'static Slot, Token), Refusal> {
+        let mut state = self.state.lock();
+        state.call_in(&ahead.loan);
+        state.take(1, bytes)?;
+        let place = state.start();
+        state.lend(bytes, ahead);
+        Ok(place)
+    }
+
+    /// Takes back what a sender was lent, for good.
+    pub(super) fn give_back(&self, ahead: &Ahead) {
+        let mut state = self.state.lock();
+        state.call_in(&ahead.loan);
+        state.loans.retain(|loan| !Arc::ptr_eq(loan, &ahead.loan));
+    }
+
     /// Takes a permit for many records, without slots.
     pub(super) fn take_many(&self, records: usize, bytes: usize) -> Result<usize, Refusal> {
-        let bytes = self.capped(bytes);
         let mut state = self.state.lock();
         state.take(records.min(self.limits.records), bytes)?;
         let epoch = state.epoch;
@@ -168,7 +194,7 @@ impl Core {
     ///
     /// Cancel safe: what was granted to a future that is dropped goes to the next in line.
     pub(super) async fn acquire(self: &Arc<Self>, records: usize, bytes: usize) -> Result<Permit, Refusal> {
-        let (records, bytes) = (records.min(self.limits.records), self.capped(bytes));
+        let records = records.min(self.limits.records);
         let waiter = {
             let mut state = self.state.lock();
             match state.take(records, bytes) {
@@ -202,13 +228,13 @@ impl Core {
     ///
     /// Refused where the producer was closed after the permit was granted: the event thread may have seen that nothing
     /// is in flight any more, and have ended.
-    pub(super) fn start(&self, permit: Permit, bytes: usize) -> Result<(SlotRef, usize), Refusal> {
+    pub(super) fn start(&self, permit: Permit, bytes: usize) -> Result<(&'static Slot, Token), Refusal> {
         let mut state = self.state.lock();
         if state.closed {
             // The lock goes before the permit does, which takes it again to give itself back.
             return Err(Refusal::Closed);
         }
-        state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
+        state.free_bytes += permit.bytes as i64 - bytes as i64;
         permit.used();
         Ok(state.start())
     }
@@ -220,7 +246,7 @@ impl Core {
             return Err(Refusal::Closed);
         }
         state.free_records = state.free_records + permit.records - records.min(permit.records);
-        state.free_bytes += permit.bytes as i64 - self.capped(bytes) as i64;
+        state.free_bytes += permit.bytes as i64 - bytes as i64;
         permit.used();
         let epoch = state.epoch;
         state.in_flight[epoch] += records;
@@ -230,11 +256,6 @@ impl Core {
     /// Counts bytes that were added to a record after its permit was taken.
     pub(super) fn overdraw(&self, bytes: usize) {
         self.state.lock().free_bytes -= bytes as i64;
-    }
-
-    /// Brings the event thread's list of chunks up to date.
-    pub(super) fn chunks(&self, copy: &mut Vec<Arc<Chunk>>) {
-        self.state.lock().ring.copy_to(copy);
     }
 
     /// Accounts for an event's reports: permits go to those who wait in line, flushes learn that they are done.
@@ -262,18 +283,14 @@ impl Core {
         granted.into_iter().for_each(|waiter| waiter.waker.wake());
     }
 
-    /// How many bytes of the limit a record takes. One larger than the limit may go alone.
-    pub(super) fn capped(&self, bytes: usize) -> usize {
-        bytes.min(self.limits.bytes)
-    }
-
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
     /// How many records are in flight.
     pub(crate) fn in_flight(&self) -> usize {
-        self.state.lock().in_flight.iter().sum()
+        let state = self.state.lock();
+        (0..state.in_flight.len()).map(|epoch| state.in_flight(epoch)).sum()
     }
 
     /// Begins to count how the records end that are in flight now.
@@ -295,6 +312,7 @@ impl Core {
     pub(crate) fn close(&self) -> bool {
         let mut state = self.state.lock();
         let first = !std::mem::replace(&mut state.closed, true);
+        state.call_in_all();
         let line = std::mem::take(&mut state.line);
         drop(state);
         for waiter in line {
@@ -319,6 +337,8 @@ impl Core {
                 let mut state = self.state.lock();
                 let (now, other) = (state.epoch, 1 - state.epoch);
                 if state.in_flight[other] == 0 {
+                    // Loans are of the epoch that ends here.
+                    state.call_in_all();
                     state.epoch = other;
                     // What joins from here on came after this call, and is not counted.
                     state.rounds[other] = Arc::default();
@@ -355,7 +375,7 @@ impl State {
             return Err(Refusal::Closed);
         }
         // Whoever waits in line goes first, also where this one would fit: a large record must not starve.
-        if !self.line.is_empty() || !self.fits(records, bytes) {
+        if !self.line.is_empty() || !(self.fits(records, bytes) || self.fits_without_loans(records, bytes)) {
             return Err(Refusal::Full);
         }
         self.free_records -= records;
@@ -365,20 +385,67 @@ impl State {
 
     #[inline]
     fn fits(&self, records: usize, bytes: usize) -> bool {
-        self.free_records >= records && self.free_bytes >= bytes as i64
+        self.free_records >= records && self.free_bytes >= (bytes as i64).min(self.most_bytes)
+    }
+
+    #[cold]
+    fn fits_without_loans(&mut self, records: usize, bytes: usize) -> bool {
+        self.call_in_all();
+        self.fits(records, bytes)
+    }
+
+    /// Lends a sender a part of what is free, for records of this size.
+    fn lend(&mut self, bytes: usize, ahead: &mut Ahead) {
+        let free_bytes = usize::try_from(self.free_bytes).unwrap_or(0);
+        let records = (self.free_records / ahead::SHARE).min(free_bytes / ahead::SHARE / bytes.max(1));
+        let records = records.min(ahead::MOST_RECORDS);
+        if records == 0 {
+            return;
+        }
+        self.free_records -= records;
+        self.free_bytes -= (records * bytes) as i64;
+        self.in_flight[self.epoch] += records;
+        ahead.epoch = self.epoch;
+        ahead.slots = self.ring.run(records);
+        ahead.loan.lend(records, records * bytes);
+        if !ahead.loan.listed.swap(true, Ordering::Relaxed) {
+            self.loans.push(ahead.loan.clone());
+        }
+    }
+
+    /// Takes back what is left of a loan.
+    fn call_in(&mut self, loan: &Loan) {
+        let (records, bytes) = loan.call_in();
+        self.free_records += records;
+        self.free_bytes += bytes as i64;
+        self.in_flight[self.epoch] -= records;
+    }
+
+    /// Takes back what is left of all loans. The list is empty then, so that nobody walks it twice for nothing.
+    fn call_in_all(&mut self) {
+        while let Some(loan) = self.loans.pop() {
+            loan.listed.store(false, Ordering::Relaxed);
+            self.call_in(&loan);
+        }
+    }
+
+    /// How many records of an epoch are in flight.
+    fn in_flight(&self, epoch: usize) -> usize {
+        let unused = if epoch == self.epoch { self.loans.iter().map(|loan| loan.records()).sum() } else { 0 };
+        self.in_flight[epoch] - unused
     }
 
     /// How many records of a round are in flight; none where its epoch has begun another one.
     fn left_of(&self, round: &Arc<Round>) -> usize {
         let epoch = self.rounds.iter().position(|current| Arc::ptr_eq(current, round));
-        epoch.map_or(0, |epoch| self.in_flight[epoch])
+        epoch.map_or(0, |epoch| self.in_flight(epoch))
     }
 
     #[inline]
-    fn start(&mut self) -> (SlotRef, usize) {
+    fn start(&mut self) -> (&'static Slot, Token) {
         self.in_flight[self.epoch] += 1;
-        let (slot, number) = self.ring.next();
-        (slot, Token::Slot(number).encode(self.epoch))
+        let slot = self.ring.next();
+        (slot, Token::of_slot(slot, self.epoch))
     }
 
     /// Serves the line while what is free lasts.
@@ -436,5 +503,65 @@ impl Drop for Place<'_> {
         let granted = state.grant();
         drop(state);
         granted.into_iter().for_each(|waiter| waiter.waker.wake());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { records: 1_000, bytes: 100_000 };
+
+    /// A core of which a sender has taken one record, and has room for more.
+    fn lent() -> (Core, Ahead) {
+        let (core, mut ahead) = (Core::new(LIMITS), Ahead::none());
+        assert!(core.take_ahead(10, &mut ahead).is_ok());
+        assert!(ahead.loan.records() > 0 && ahead.loan.records() <= LIMITS.records / ahead::SHARE);
+        (core, ahead)
+    }
+
+    #[test]
+    fn room_taken_ahead_counts_as_in_flight_only_when_it_is_used() {
+        let (core, mut ahead) = lent();
+        assert_eq!(core.in_flight(), 1);
+        assert!(ahead.take(10).is_some());
+        assert_eq!(core.in_flight(), 2);
+        core.give_back(&ahead);
+        assert_eq!((core.in_flight(), ahead.take(10).is_none()), (2, true));
+        assert!(core.take_many(LIMITS.records - 2, 0).is_ok(), "all the rest is there for others");
+    }
+
+    #[test]
+    fn whoever_finds_no_room_gets_what_a_sender_has_not_used() {
+        let (core, mut ahead) = lent();
+        assert!(core.take_many(LIMITS.records - 1, 0).is_ok(), "the loan is called in");
+        assert!(ahead.take(10).is_none());
+        assert!(matches!(core.take_ahead(10, &mut ahead), Err(Refusal::Full)));
+        assert_eq!(core.in_flight(), LIMITS.records);
+    }
+
+    #[test]
+    fn after_close_a_sender_has_no_room_left() {
+        let (core, mut ahead) = lent();
+        assert!(core.close());
+        assert!(ahead.take(10).is_none());
+        assert!(matches!(core.take_ahead(10, &mut ahead), Err(Refusal::Closed)));
+        assert_eq!(core.in_flight(), 1);
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_a_sender_has_sent_and_not_for_what_it_might_send() {
+        let (core, mut ahead) = lent();
+        let mut drained = Box::pin(core.drained());
+        assert!(drained.as_mut().now_or_never().is_none());
+        assert!(ahead.take(10).is_none(), "what is sent from here on belongs to the next flush");
+        assert!(core.take_ahead(10, &mut ahead).is_ok());
+        let mut settled = Settled { records: 1, bytes: 10, ..Settled::default() };
+        settled.totals[0].delivered = 1;
+        core.settle(&mut settled);
+        assert!(drained.as_mut().now_or_never().is_some());
+        assert_eq!(core.in_flight(), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::outcome::{Outcome, SendError};
-use super::slot::SlotRef;
+use super::slot::Slot;
 use crate::error::{Error, ErrorKind, Retry};
 
 /// The answer to a record that was accepted; await it, or drop it.
@@ -20,12 +20,12 @@ use crate::error::{Error, ErrorKind, Retry};
 #[must_use = "the record may still fail: await the delivery, or drop it on purpose"]
 pub struct Delivery {
     /// Until the answer is read.
-    slot: Option<SlotRef>,
+    slot: Option<&'static Slot>,
 }
 
 impl Delivery {
     #[inline]
-    pub(super) fn new(slot: SlotRef) -> Self {
+    pub(super) fn new(slot: &'static Slot) -> Self {
         Self { slot: Some(slot) }
     }
 
@@ -54,8 +54,8 @@ impl Future for Delivery {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        let Some(slot) = &self.slot else { panic!("a delivery was polled after it was ready") };
-        let answer = slot.slot().poll(context);
+        let Some(slot) = self.slot else { panic!("a delivery was polled after it was ready") };
+        let answer = slot.poll(context);
         if answer.is_ready() {
             self.slot = None;
         }
@@ -64,9 +64,10 @@ impl Future for Delivery {
 }
 
 impl Drop for Delivery {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(slot) = &self.slot {
-            slot.slot().abandon();
+        if let Some(slot) = self.slot {
+            slot.abandon();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The event thread of a producer: it forwards reports to slots, batches and callbacks, and decides nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -9,17 +10,16 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::batch::{BatchFailure, Progress};
-use super::callbacks::{Job, Runners};
+use super::callbacks::{Called, Job, Runners};
 use super::core::{Core, Settled};
 use super::outcome::{Delivered, Outcome, SendError};
-use super::slot::{CHUNK, Chunk, Told};
-use super::token::Token;
+use super::slot::{Slot, Told};
 use crate::error::Error;
 use crate::headers::Headers;
 use crate::interceptor::Acknowledgement;
 use crate::logging;
 use crate::native::message::Status;
-use crate::native::{Client, Event, EventKind, MessageRef, Queue, client};
+use crate::native::{Client, Event, EventKind, MessageRef, Owner, Queue, client};
 use crate::record::RawRecord;
 
 /// How long the thread sleeps when nothing happens; everything that matters wakes it.
@@ -81,10 +81,8 @@ pub(super) struct Events {
 #[derive(Default)]
 pub(super) struct Local {
     settled: Settled,
-    /// A copy of the list of chunks, brought up to date when a number is not in it.
-    chunks: Vec<Arc<Chunk>>,
     wakers: Vec<Waker>,
-    jobs: Vec<Job>,
+    jobs: VecDeque<Job>,
     batch: Option<OpenBatch>,
     unheard: usize,
     first_unheard: Option<SendError>,
@@ -152,36 +150,33 @@ impl Events {
 
     /// Forwards the reports of one event: results first, then permits, then everybody is woken at once.
     fn reports(&mut self, event: &Event) {
-        let (core, hooked, intercepted) = (&*self.core, self.runners.hooked(), self.intercepted);
-        let headers_used = self.control.headers_used.load(Ordering::Relaxed);
+        let core = &*self.core;
+        let unusual = Unusual {
+            hooked: self.runners.hooked(),
+            intercepted: self.intercepted,
+            headers_used: self.control.headers_used.load(Ordering::Relaxed),
+        };
+        let plain = !unusual.hooked && !unusual.headers_used && !tracing::enabled!(tracing::Level::TRACE);
         let local = &mut self.local;
+        // In locals, so that they stay in registers from one record to the next.
+        let (mut delivered, mut of_epoch_1, mut bytes) = (0, 0, 0);
         event.for_each_delivery(|message, token| {
-            let (token, epoch) = Token::decode(token);
-            local.settled.bytes += core.capped(message.size());
-            if headers_used {
-                local.settled.bytes += header_bytes(message);
+            if !plain || message.failed() {
+                return local.unusual(core, message, token.owner(), token.epoch(), &unusual);
             }
-            local.settled.records += 1;
-            if let (Token::Batch { batch, .. }, false, false) = (token, hooked, message.failed()) {
-                // The hottest path: the batch wants to know how many, not where.
-                local.settled.totals[epoch].delivered += 1;
-                return local.delivered(core, batch);
-            }
-            let outcome = outcome(message, intercepted);
-            let totals = &mut local.settled.totals[epoch];
-            match &outcome {
-                Ok(_) => totals.delivered += 1,
-                Err(error) if error.maybe_written() => totals.unknown += 1,
-                Err(_) => totals.failed += 1,
-            }
-            if hooked {
-                local.jobs.push(Job::Acknowledged(acknowledgement(message, outcome.clone())));
-            }
-            match token {
-                Token::Slot(slot) => local.slot(core, slot, outcome),
-                Token::Batch { batch, index } => local.batch(core, batch, index, outcome),
+            delivered += 1;
+            of_epoch_1 += token.epoch();
+            bytes += message.size();
+            match token.owner() {
+                Owner::Slot(slot) => local.delivered(slot, delivered_as(message)),
+                // A batch wants to know how many, not where.
+                Owner::Batch { batch, .. } => local.counted(core, batch),
             }
         });
+        local.settled.records += delivered;
+        local.settled.bytes += bytes;
+        local.settled.totals[0].delivered += (delivered - of_epoch_1) as u64;
+        local.settled.totals[1].delivered += of_epoch_1 as u64;
         local.close_batch(core);
         core.settle(&mut local.settled);
         local.wakers.drain(..).for_each(Waker::wake);
@@ -190,23 +185,66 @@ impl Events {
     }
 }
 
+/// Whatever may make a report cost more than its numbers.
+struct Unusual {
+    /// Somebody wants to hear of every acknowledgement.
+    hooked: bool,
+    /// Interceptors have seen the records.
+    intercepted: bool,
+    /// Some records have headers.
+    headers_used: bool,
+}
+
 impl Local {
-    #[inline]
-    fn slot(&mut self, core: &Core, number: u32, outcome: Outcome) {
-        let (chunk, at) = (number as usize / CHUNK, number as usize % CHUNK);
-        if chunk >= self.chunks.len() {
-            core.chunks(&mut self.chunks);
+    #[inline(always)]
+    fn delivered(&mut self, slot: &'static Slot, delivered: Delivered) {
+        if let Some(told) = slot.deliver(delivered) {
+            self.tell(slot, told);
         }
-        match self.chunks[chunk][at].complete(outcome) {
-            Told::Reader(None) => (),
+    }
+
+    #[inline(never)]
+    fn tell(&mut self, slot: &'static Slot, told: Told) {
+        match told {
+            Told::Reader(None) | Told::Nobody => (),
             Told::Reader(Some(waker)) => self.wakers.push(waker),
-            Told::Callback(callback, outcome) => self.jobs.push(Job::Callback(callback, outcome)),
-            Told::Nobody(outcome) => {
-                if let Err(error) = outcome {
-                    self.unheard += 1;
-                    self.first_unheard.get_or_insert(error);
-                }
-            }
+            Told::Callback => self.jobs.push_back(Job::Callback(Called::new(slot))),
+        }
+    }
+
+    /// A report that failed, or of which somebody wants to know more.
+    #[cold]
+    fn unusual(&mut self, core: &Core, message: MessageRef<'_>, owner: Owner, epoch: usize, unusual: &Unusual) {
+        self.settled.records += 1;
+        self.settled.bytes += message.size();
+        if unusual.headers_used {
+            self.settled.bytes += header_bytes(message);
+        }
+        let outcome = outcome(message, unusual.intercepted);
+        let totals = &mut self.settled.totals[epoch];
+        match &outcome {
+            Ok(_) => totals.delivered += 1,
+            Err(error) if error.maybe_written() => totals.unknown += 1,
+            Err(_) => totals.failed += 1,
+        }
+        if unusual.hooked {
+            let acknowledgement = Box::new(acknowledgement(message, outcome.clone()));
+            self.jobs.push_back(Job::Acknowledged(acknowledgement));
+        }
+        match (owner, outcome) {
+            (Owner::Slot(slot), Ok(delivered)) => self.delivered(slot, delivered),
+            (Owner::Slot(slot), Err(error)) => self.failed(slot, error),
+            (Owner::Batch { batch, index }, outcome) => self.batch(core, batch, index, outcome),
+        }
+    }
+
+    fn failed(&mut self, slot: &'static Slot, error: SendError) {
+        let mut error = Some(error);
+        let told = slot.fail(&mut error);
+        self.tell(slot, told);
+        if let Some(unheard) = error {
+            self.unheard += 1;
+            self.first_unheard.get_or_insert(unheard);
         }
     }
 
@@ -231,7 +269,7 @@ impl Local {
     }
 
     #[inline]
-    fn delivered(&mut self, core: &Core, batch: u32) {
+    fn counted(&mut self, core: &Core, batch: u32) {
         if let Some(open) = self.open_batch(core, batch) {
             open.delivered += 1;
         }
@@ -261,19 +299,22 @@ impl Local {
     }
 }
 
-#[inline]
 fn outcome(message: MessageRef<'_>, intercepted: bool) -> Outcome {
     if message.failed() {
         return Err(failure(message, intercepted));
     }
-    let timestamp = message.timestamp().map_or(-1, |(millis, _)| millis);
     tracing::trace!(
         topic = message.topic(),
         partition = message.partition(),
         offset = message.offset(),
         "acknowledged"
     );
-    Ok(Delivered::new(message.partition(), message.offset().max(-1), timestamp))
+    Ok(delivered_as(message))
+}
+
+#[inline]
+fn delivered_as(message: MessageRef<'_>) -> Delivered {
+    Delivered::new(message.partition(), message.offset(), message.delivered_timestamp())
 }
 
 #[cold]

@@ -51,6 +51,12 @@ impl Handles {
         }
     }
 
+    /// As [`with`](Self::with), if the handle is found without a look into the map.
+    #[inline]
+    pub(super) fn known<T>(&self, name: &TopicName, with: impl FnOnce(&Handle) -> T) -> Option<T> {
+        name.handle(self.producer).map(|handle| with(&handle))
+    }
+
     #[cold]
     fn find(&self, name: &TopicName) -> Result<Arc<Handle>, NativeError> {
         let known = self.map.read().get(name).cloned();

@@ -10,10 +10,10 @@ use super::batch::{BatchError, BatchFailure, Progress};
 use super::core::{Permit, Refusal, Settled};
 use super::handles::Handle;
 use super::outcome::SendError;
-use super::token::Token;
 use super::{MOST_MISSES, Producer, Shared, forgetful};
 use crate::error::Error;
 use crate::headers::Headers;
+use crate::native::Token;
 use crate::native::topic::{Batch as NativeBatch, Filling, Outgoing, Piece};
 use crate::record::sealed::{Scratch, Sendable as Encode};
 use crate::record::{Sendable, sealed};
@@ -206,13 +206,13 @@ impl<'a> OpenBatch<'a> {
         handle: &Handle,
         scratch: &Scratch,
     ) {
-        let token = |at| Token::Batch { batch: self.index, index: (self.count + at) as u32 }.encode(epoch);
+        let token = |at| Token::of_batch(self.index, (self.count + at) as u32, epoch);
         let mut failures = Vec::new();
         let mut settled = Settled::default();
         let mut refuse = |at: usize, error, key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers| {
             let encoding = scratch.encoding(Piece::of(key), Piece::of(value));
             settled.records += 1;
-            settled.bytes += self.shared.core.capped(encoding.bytes()) + headers.bytes();
+            settled.bytes += encoding.bytes() + headers.bytes();
             let error = self.shared.refused(&records[at], encoding, headers, error);
             settled.totals[epoch].failed += 1;
             failures.push(BatchFailure { index: self.count + at, error });

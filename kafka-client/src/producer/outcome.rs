@@ -34,6 +34,12 @@ impl Delivered {
     /// Its offset; -1 with `acks=0`, where the broker does not tell.
     #[inline]
     pub fn offset(&self) -> i64 {
+        // librdkafka has a number of its own for "not known".
+        self.offset.max(-1)
+    }
+
+    #[inline]
+    pub(super) fn raw_offset(&self) -> i64 {
         self.offset
     }
 

@@ -1,20 +1,22 @@
 //! The shortest way for many records of one topic from one task.
 
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::sync::Arc;
 
-use futures::future::Either;
 use kafka_serde::Serializer;
 
-use super::attempt::Attempt;
+use super::ahead::Ahead;
+use super::attempt::{Attempt, Refused, bytes_of};
 use super::core::Permit;
 use super::handles::Handle;
-use super::slot::SlotRef;
+use super::slot::Slot;
+use super::soon::Soon;
 use super::{Delivery, MOST_MISSES, OwnedProducer, Producer, SendError, forgetful};
 use crate::error::Error;
+use crate::native::topic::Outgoing;
 use crate::record::Record;
-use crate::record::sealed::Scratch;
+use crate::record::sealed::{Scratch, Sendable as _};
 use crate::topic::Topic;
 
 /// Sends records of one topic from one owner: the topic is looked up once, and the buffer belongs to the sender.
@@ -41,6 +43,9 @@ pub struct Sender<K, V> {
     topic: Topic<K, V>,
     handle: Arc<Handle>,
     scratch: Scratch,
+    ahead: Ahead,
+    /// Neither partitioner nor interceptors.
+    simple: bool,
     producer: Arc<OwnedProducer>,
 }
 
@@ -56,6 +61,8 @@ impl Producer {
             topic: topic.clone(),
             handle: handle.map_err(|error| shared.native(error).with_topic(topic.name()))?,
             scratch: Scratch::default(),
+            ahead: Ahead::none(),
+            simple: shared.simple,
             producer: self.handle.clone(),
         })
     }
@@ -74,35 +81,75 @@ impl<K: Serializer, V: Serializer> Sender<K, V> {
         &'s mut self,
         record: Record<'s, K, V>,
     ) -> impl Future<Output = Result<Delivery, SendError>> + use<'s, K, V> {
-        match self.attempt(&record, &mut None) {
-            Attempt::Placed(slot) => Either::Left(ready(Ok(Delivery::new(slot)))),
-            Attempt::Failed(error) => Either::Left(ready(Err(error))),
-            need => Either::Right(Box::pin(async move { self.enqueue_slowly(record, need).await.map(Delivery::new) })),
+        match self.at_once(&record) {
+            Ok(slot) => Soon::now(Delivery::new(slot)),
+            Err(refused) => self.enqueue_otherwise(record, refused),
         }
     }
 
-    #[inline]
+    /// The shortest way: a record whose bytes can be taken as they stand, and room taken ahead.
+    #[inline(always)]
+    fn at_once(&mut self, record: &Record<'_, K, V>) -> Result<&'static Slot, Option<Refused>> {
+        if self.simple
+            && record.is_plain()
+            && record.is_for(&self.topic)
+            && let Some([key, value]) = record.in_place()
+            && let Some((slot, token)) = self.ahead.take(bytes_of([key, value]))
+        {
+            return self.handle.hand_over(Outgoing { partition: record.partition(), key, value, token }, slot);
+        }
+        Err(None)
+    }
+
+    #[inline(never)]
+    fn enqueue_otherwise<'s>(
+        &'s mut self,
+        record: Record<'s, K, V>,
+        refused: Option<Refused>,
+    ) -> Soon<Delivery, impl Future<Output = Result<Delivery, SendError>> + use<'s, K, V>> {
+        let attempt = match refused {
+            Some(refused) => Attempt::Failed(self.producer.shared.refused_at_once(&record, refused)),
+            None => self.attempt(&record, &mut None),
+        };
+        match attempt {
+            Attempt::Placed(slot) => Soon::now(Delivery::new(slot)),
+            need => Soon::later(async move { self.enqueue_slowly(record, need).await.map(Delivery::new) }),
+        }
+    }
+
     fn attempt(&mut self, record: &Record<'_, K, V>, permit: &mut Option<Permit>) -> Attempt {
         let shared = &self.producer.shared;
         if record.is_for(&self.topic) {
-            return shared.attempt_at(&self.handle, &mut self.scratch, record, permit);
+            return shared.attempt_at(&self.handle, &mut self.scratch, &mut self.ahead, record, permit);
         }
         // A record of another topic with the same types goes the general way.
         shared.attempt(record, permit, &mut None)
     }
 
-    async fn enqueue_slowly(&mut self, record: Record<'_, K, V>, mut need: Attempt) -> Result<SlotRef, SendError> {
+    async fn enqueue_slowly(
+        &mut self,
+        record: Record<'_, K, V>,
+        mut need: Attempt,
+    ) -> Result<&'static Slot, SendError> {
         let mut permit = None;
         for _ in 0..MOST_MISSES {
+            if let Attempt::Failed(error) = need {
+                return Err(error);
+            }
             let met = self.producer.shared.meet(need, &mut permit).await;
             met.map_err(|error| SendError::new(error.with_topic(self.topic.name()), false, None))?;
             need = match self.attempt(&record, &mut permit) {
                 Attempt::Placed(slot) => return Ok(slot),
-                Attempt::Failed(error) => return Err(error),
                 need => need,
             };
         }
         Err(forgetful(self.topic.name()))
+    }
+}
+
+impl<K, V> Drop for Sender<K, V> {
+    fn drop(&mut self) {
+        self.producer.shared.core.give_back(&self.ahead);
     }
 }
 
