@@ -92,6 +92,10 @@ impl Pen {
         Self { file: Arc::new(OpenOptions::new().create(true).append(true).open(file).unwrap()), by }
     }
 
+    pub(crate) fn by(&self) -> char {
+        self.by
+    }
+
     pub(crate) fn record(&self, what: What, partition: i32, offset: i64, key: &str) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
         let name = NAMES.iter().find(|(one, _)| *one == what).unwrap().1;

@@ -80,6 +80,7 @@ impl MemberProcess {
     }
 
     /// SIGKILL.
+    #[allow(dead_code, reason = "the proofs to come")]
     pub(crate) fn kill(mut self) {
         self.child.kill().and_then(|()| self.child.wait()).unwrap();
     }
@@ -240,7 +241,7 @@ impl Tells {
 
 impl RebalanceListener for Tells {
     async fn assigned(&self, assigned: &mut Assigned) -> Result<(), BoxError> {
-        self.all(What::Assigned, assigned.partitions());
+        self.all(What::Assigned, &assigned.partitions());
         Ok(())
     }
 
