@@ -50,11 +50,18 @@ impl CommitWatch {
         Self { stopped, task }
     }
 
-    pub(crate) async fn stop(self) -> Seen {
+    pub(crate) async fn stop(mut self) -> Seen {
         self.stopped.store(true, SeqCst);
-        let seen = self.task.await.unwrap();
+        let seen = (&mut self.task).await.unwrap();
         assert!(seen.looks > 0, "the watch could never look");
         seen
+    }
+}
+
+impl Drop for CommitWatch {
+    fn drop(&mut self) {
+        // A test that fails ends: its runtime waits for this thread.
+        self.stopped.store(true, SeqCst);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_client::{Assigned, BoxError, Error, ErrorKind, Received, RebalanceListener, TopicPartition};
+use kafka_client::{Assigned, BoxError, Error, ErrorKind, RebalanceListener, Received, TopicPartition};
 use parking_lot::Mutex;
 use tests::harness::{eventually, unique};
 use tokio::task::spawn_blocking;

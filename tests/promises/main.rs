@@ -32,6 +32,7 @@ mod list_offsets;
 mod listeners;
 mod member_process;
 mod naive;
+mod one_deadline;
 mod poison;
 mod possibly_written;
 mod protocol;

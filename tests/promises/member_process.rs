@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_client::{
-    Assigned, Concurrency, ConsumerInterceptor, Error, Incoming, Kafka, Received, RebalanceListener, Topic,
+    Assigned, Concurrency, ConsumerInterceptor, Error, Incoming, Kafka, RebalanceListener, Received, Topic,
     TopicPartition, Utf8,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,7 +35,12 @@ impl Order {
     }
 
     fn parse(text: &str) -> Self {
-        Self(text.split(' ').filter_map(|word| word.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned())).collect())
+        Self(
+            text.split(' ')
+                .filter_map(|word| word.split_once('='))
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect(),
+        )
     }
 
     pub(crate) fn text(&self, name: &str) -> &str {
@@ -80,7 +85,6 @@ impl MemberProcess {
     }
 
     /// SIGKILL.
-    #[allow(dead_code, reason = "the proofs to come")]
     pub(crate) fn kill(mut self) {
         self.child.kill().and_then(|()| self.child.wait()).unwrap();
     }
