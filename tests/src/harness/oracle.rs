@@ -4,6 +4,7 @@
 //! All functions block, and panic with the reason when Kafka does not do what is asked: a test has no use for a
 //! result that says that its measuring stick is broken.
 
+mod groups;
 mod produce;
 mod read;
 mod topics;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+pub use groups::configure_group;
 pub use produce::{ToProduce, produce};
 pub use read::{Isolation, Stored, committed, end_offsets, read_all};
 pub(crate) use topics::brokers;
