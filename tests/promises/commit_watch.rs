@@ -68,7 +68,9 @@ impl Drop for CommitWatch {
 impl Seen {
     fn look(&mut self, consumer: &BaseConsumer, topic: &str, partitions: i32, ledger: &Ledger) {
         let mut asked = TopicPartitionList::new();
-        (0..partitions).for_each(|partition| drop(asked.add_partition(topic, partition)));
+        for partition in 0..partitions {
+            asked.add_partition(topic, partition);
+        }
         // A broker that is being restarted does not answer.
         let Ok(answered) = consumer.committed_offsets(asked, Duration::from_secs(1)) else { return };
         let unfinished = ledger.lines().unfinished(partitions);
