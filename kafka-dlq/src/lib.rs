@@ -1,0 +1,7 @@
+//! What to do with a record that failed: retries, dead letters, and the way back.
+//!
+//! ```text
+//! handler ─▶ failure ─▶ policy ─▶ again, in place | retry topic | dead letter ─▶ read, mend, send back
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic"))]
