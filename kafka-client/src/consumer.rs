@@ -36,6 +36,7 @@ mod pool;
 mod keyed;
 mod batch;
 mod stream;
+mod source;
 mod received;
 mod report;
 
@@ -48,5 +49,6 @@ pub use interceptor::{ConsumerInterceptor, Incoming};
 pub use listener::{Assigned, BoxError, RebalanceListener, StartAt};
 pub use received::{FailedRecord, RawBatch, RawRef, Received};
 pub use report::ConsumerReport;
+pub(crate) use source::{Entry, Hold, Inbox, Outlet, Portion, Source, inbox};
 pub use stream::{Acknowledgeable, PartitionStream, PartitionStreams, RecordStream};
 pub use watchdog::OnStuck;

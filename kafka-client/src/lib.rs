@@ -18,6 +18,7 @@ mod interceptor;
 mod partitioner;
 mod producer;
 mod consumer;
+mod transaction;
 mod admin;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -54,6 +55,10 @@ pub use producer::{
 pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
+pub use transaction::{
+    Batch, Decision, ExactlyOnce, ExactlyOnceBuilder, Pipeline, Poisoned, ReadyPipeline, Transaction,
+    TransactionalProducer, TransactionalProducerBuilder, Undone,
+};
 
 /// For `benches` of this workspace alone; no promise is made about it.
 #[cfg(feature = "internals")]

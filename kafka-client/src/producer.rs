@@ -22,6 +22,7 @@ mod events;
 mod handles;
 mod many;
 mod outcome;
+mod poison;
 mod ring;
 mod sender;
 mod slot;
@@ -40,6 +41,7 @@ pub(crate) use callbacks::panic_text;
 pub use delivery::Delivery;
 pub(crate) use handles::Handle;
 pub use outcome::{Delivered, Outcome, SendError, TrySendError};
+pub(crate) use poison::Poison;
 pub use sender::Sender;
 pub(crate) use slot::Slot;
 
@@ -298,6 +300,16 @@ impl Producer {
         report
     }
 
+    /// For the transactions of this producer.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.shared().client
+    }
+
+    /// What has failed since it was last taken; `None` outside transactions.
+    pub(crate) fn poison(&self) -> Option<&Poison> {
+        self.shared().control.poison.as_ref()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
@@ -417,7 +429,7 @@ impl fmt::Debug for Producer {
 }
 
 /// How the records that a flush or close waited for have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "records may have failed"]
 pub struct FlushReport {
     /// Acknowledged by the broker.

@@ -42,6 +42,9 @@ pub enum Guarantee {
     /// Offsets are committed before records are handled: none is handled twice, some may be lost. An orderly end, and
     /// partitions that move in good order, lose none.
     AtMostOnce,
+    /// Offsets are committed in the transactions that hold what was made of the records: see
+    /// [`Kafka::exactly_once`](crate::Kafka::exactly_once), which sets it.
+    ExactlyOnce,
 }
 
 /// Where a group starts on a partition for which it has no offset yet.
@@ -190,7 +193,7 @@ impl ConsumerBuilder {
         self.add(RawRoute { topic: topic.into(), handler })
     }
 
-    fn add(mut self, route: impl Route + 'static) -> Self {
+    pub(super) fn add(mut self, route: impl Route + 'static) -> Self {
         self.routes.push(Arc::new(route));
         self
     }
@@ -329,7 +332,7 @@ impl ConsumerBuilder {
         self.build_named().map_err(|error| error.with_operation("build consumer"))
     }
 
-    fn build_named(mut self) -> Result<Consumer, Error> {
+    pub(crate) fn build_named(mut self) -> Result<Consumer, Error> {
         let routes = Routes::new(std::mem::take(&mut self.routes))?;
         if self.settings.get("group.id").is_none_or(str::is_empty) {
             return Err(Error::config("`group.id` is empty: a consumer needs a group"));
@@ -348,7 +351,20 @@ impl ConsumerBuilder {
         let guarantee = match self.guarantee {
             Guarantee::AtLeastOnce => "`guarantee=at-least-once`: offsets are committed when records are finished",
             Guarantee::AtMostOnce => "`guarantee=at-most-once`: offsets are committed before records are handled",
+            Guarantee::ExactlyOnce => "`guarantee=exactly-once`: offsets are committed in transactions",
         };
+        if self.guarantee == Guarantee::ExactlyOnce {
+            if !routes.all_transactional() {
+                return Err(Error::config(
+                    "`guarantee=exactly-once`: use `Kafka::exactly_once`, whose results are in transactions",
+                ));
+            }
+            if self.assigned.is_some() {
+                let text = "`assign` contradicts `guarantee=exactly-once`: only a member of the group is told from a former one";
+                return Err(Error::config(text));
+            }
+            settings.force("isolation.level", "read_committed", guarantee)?;
+        }
         settings.force("enable.auto.commit", "false", guarantee)?;
         settings.force("enable.auto.offset.store", "false", guarantee)?;
         settings.default("auto.offset.reset", "earliest");
@@ -394,6 +410,11 @@ impl ConsumerBuilder {
             metrics: Metrics::new(Arc::from(group)),
         };
         Ok(Consumer { client, kafka: self.kafka, native: self.settings, parts, inbox, commands, handle })
+    }
+
+    /// `max.poll.interval.ms`, where it is set.
+    pub(crate) fn max_poll_interval(&self) -> Result<Option<Duration>, Error> {
+        Ok(self.settings.number::<u64>("max.poll.interval.ms")?.map(Duration::from_millis))
     }
 
     /// Settings that mean nothing when they are zero.

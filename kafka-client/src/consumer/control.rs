@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout_at};
 
 use super::Guarantee;
-use super::arrival::{Beginning, arrive, committed, ends, seek};
+use super::arrival::{Beginning, arrive, at_committed, committed, ends, seek};
 use super::builder::Options;
 use super::commit::{Answer, InFlight};
 use super::handle::{Answer as CommandAnswer, Command, Lag, PartitionStatus, Status};
@@ -123,6 +123,8 @@ pub(super) struct RunningLane {
     pub(super) ended: bool,
     /// Whether it begins anew when it has ended, and where.
     pub(super) again: Option<Again>,
+    /// Whether its partition is being taken away.
+    pub(super) leaves: bool,
 }
 
 /// Why a lane begins anew.
@@ -131,6 +133,8 @@ pub(super) enum Again {
     Seek(StartAt, CommandAnswer<()>),
     /// A handler was given up: at the lowest unfinished record.
     Rewind,
+    /// A transaction was undone: at the committed offset.
+    Undone,
 }
 
 /// A partition whose lane is about to start.
@@ -329,6 +333,14 @@ impl Control {
                 self.commit();
                 Ok(())
             }
+            Step::Request(Request::Committed(lane, offset)) => {
+                self.committed_elsewhere(&lane, offset);
+                Ok(())
+            }
+            Step::Request(Request::Rewind(lane)) => {
+                self.undone(&lane);
+                Ok(())
+            }
             Step::Command(command) => {
                 self.command(command);
                 Ok(())
@@ -491,7 +503,15 @@ impl Control {
         let turn = self.turns.entry(key.clone()).or_default().clone();
         let lane = Lane::new(state.clone(), queue, self.settings.clone());
         let task = tokio::spawn(live(lane, route, turn));
-        let lane = RunningLane { state, abort: task.abort_handle(), life, committed: None, ended: false, again: None };
+        let lane = RunningLane {
+            state,
+            abort: task.abort_handle(),
+            life,
+            committed: None,
+            ended: false,
+            again: None,
+            leaves: false,
+        };
         self.lanes.insert(key.clone(), lane);
         self.ended.push(Box::pin(async move {
             // A panic was caught inside; what is left is that it was cancelled.
@@ -515,6 +535,29 @@ impl Control {
         self.report.add(totals);
     }
 
+    /// A transaction was undone: the partition goes on where the group has committed, if it is still ours.
+    fn undone(&mut self, state: &Arc<LaneState>) {
+        let key = (state.topic.clone(), state.partition);
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
+        if lane.leaves || lane.again.is_some() {
+            return;
+        }
+        lane.again = Some(Again::Undone);
+        if lane.ended {
+            self.begin_again(key);
+        }
+    }
+
+    /// A transaction has committed an offset.
+    fn committed_elsewhere(&mut self, state: &Arc<LaneState>, offset: i64) {
+        let key = (state.topic.clone(), state.partition);
+        let Some(lane) = self.lanes.get(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
+        // Nothing was ever exposed: a kill undoes what is not committed.
+        let point = CommitPoint { offset, map: None, finished: 0 };
+        self.status.committed();
+        self.confirmed(&key, lane.life, &point);
+    }
+
     /// A lane has ended to begin anew.
     fn begin_again(&mut self, key: Key) {
         // What is finished goes into the next commit while the lane is still known.
@@ -525,6 +568,13 @@ impl Control {
         let Some(queue) = Queue::partition(&self.client, &key.0, key.1) else { return };
         let client = self.client.clone();
         let (start, tracker, answer) = match again {
+            Some(Again::Undone) => {
+                let first = lane.state.not_handed_out().map(|point| point.offset);
+                return self.arrive_after(vec![(key.clone(), queue)], None, async move {
+                    at_committed(&client, &key, first).await?;
+                    Ok(vec![Beginning { key, tracker: Tracker::new() }])
+                });
+            }
             Some(Again::Seek(start, answer)) => (start, Tracker::new(), Some(answer)),
             _ => match point.or_else(|| lane.state.not_handed_out()) {
                 Some(point) => (StartAt::Offset(point.offset), resumed(&point), None),

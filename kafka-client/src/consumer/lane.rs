@@ -25,8 +25,8 @@ use super::router::HandlerPanic;
 use super::running::CoarseClock;
 use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
-use crate::native::Queue;
 use crate::native::message::Fetched;
+use crate::native::{Client, Queue};
 
 /// How many completions a lane may wait for before it takes no more records.
 const MOST_PENDING: usize = 10_000;
@@ -37,6 +37,10 @@ pub(super) enum Request {
     Fail(Error),
     /// At most once: commit this before the records are handled.
     Commit(Arc<LaneState>, i64, oneshot::Sender<()>),
+    /// A transaction has committed this offset.
+    Committed(Arc<LaneState>, i64),
+    /// A transaction was undone: go on at the committed offset. The lane was told to stop.
+    Rewind(Arc<LaneState>),
 }
 
 /// What all lanes of a consumer have in common.
@@ -214,7 +218,7 @@ impl Lane {
             match self.next(wants_records).await {
                 Next::Fetched(fetched) => {
                     let Some(fetched) = self.accept(fetched) else { continue };
-                    if self.settings.guarantee == Guarantee::AtLeastOnce {
+                    if self.settings.guarantee != Guarantee::AtMostOnce {
                         return Ok(Some(fetched));
                     }
                     if self.commit_first(&fetched).await {
@@ -227,6 +231,10 @@ impl Lane {
                 Next::Rung => (),
             }
         }
+    }
+
+    pub(super) fn client(&self) -> &Arc<Client> {
+        self.queue.client()
     }
 
     /// What of the fetched records may be handled now; `None` where it is nothing.

@@ -219,6 +219,7 @@ impl Control {
                 lane.state.stop();
                 // It does not begin anew here.
                 lane.again = None;
+                lane.leaves = true;
             }
             // Somebody may be told of it at this moment, and hears the rest, too; else there is nothing to wait for.
             match self.listener {

@@ -39,6 +39,11 @@ pub(super) trait Route: Send + Sync {
         true
     }
 
+    /// Whether what is made of its records, and their offsets, are in transactions.
+    fn is_transactional(&self) -> bool {
+        false
+    }
+
     fn run(self: Arc<Self>, lane: Lane) -> BoxFuture<'static, ()>;
 }
 
@@ -80,6 +85,10 @@ impl Routes {
     pub(super) fn find(&self, topic: &str) -> Option<&Arc<dyn Route>> {
         let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(topic)).map(|(_, route)| route);
         self.exact.get(topic).or_else(by_pattern)
+    }
+
+    pub(super) fn all_transactional(&self) -> bool {
+        self.exact.values().chain(self.patterns.iter().map(|(_, route)| route)).all(|route| route.is_transactional())
     }
 
     /// What to subscribe to: names, and patterns that begin with `^`.

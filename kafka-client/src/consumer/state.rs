@@ -25,6 +25,8 @@ pub(super) struct LaneState {
     commit_every: u64,
     stopping: AtomicBool,
     stopped: Notify,
+    /// Whether the partition has gone before what was read of it could be finished.
+    lost: AtomicBool,
     paused: AtomicBool,
     /// Whether the lane waits until something is finished.
     starved: AtomicBool,
@@ -145,6 +147,7 @@ impl LaneState {
             commit_every: shared.commit_every,
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
+            lost: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             bell: Notify::new(),
@@ -162,6 +165,15 @@ impl LaneState {
         self.stopping.store(true, Ordering::SeqCst);
         self.ring();
         self.stopped.notify_waiters();
+    }
+
+    /// The life has ended before what was read could be finished.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -183,10 +183,28 @@ impl ProducerBuilder {
     /// # Errors
     /// [`ErrorKind::Config`] for a setting that is unknown, malformed or contradicts another; the message names it.
     pub fn build(self) -> Result<Producer, Error> {
-        self.build_named().map_err(|error| error.with_operation("build producer"))
+        config::check_plain(&self.settings).map_err(|error| error.with_operation("build producer"))?;
+        self.build_named(Control::default()).map_err(|error| error.with_operation("build producer"))
     }
 
-    fn build_named(mut self) -> Result<Producer, Error> {
+    /// Builds the producer of transactions, of which only this crate's own code has hold.
+    pub(crate) fn build_transactional(self) -> Result<Producer, Error> {
+        let control = Control::transactional();
+        self.build_named(control).map_err(|error| error.with_operation("build producer"))
+    }
+
+    /// Whether the settings fit, without building anything.
+    pub(crate) fn check(mut self) -> Result<(), Error> {
+        self.limits()?;
+        self.settings.default("enable.idempotence", "true");
+        config::check_producer(&self.settings)
+    }
+
+    pub(crate) fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    fn build_named(mut self, control: Control) -> Result<Producer, Error> {
         let limits = self.limits()?;
         let settings = &mut self.settings;
         settings.default("enable.idempotence", "true");
@@ -195,7 +213,7 @@ impl ProducerBuilder {
         config::check_producer(settings)?;
         let client = Client::new(Role::Producer, settings.iter()).map_err(Error::native)?;
         let core = Arc::new(Core::new(limits));
-        let control = Arc::new(Control::default());
+        let control = Arc::new(control);
         let runners = Runners::new(self.hooks);
         let events = Events {
             queue: Queue::main(&client),

@@ -35,6 +35,22 @@ impl Producer {
     /// # Cancel safety
     /// Dropping the future: records that were handed over are sent, the others are not.
     pub async fn send_batch<R: Sendable>(&self, records: impl IntoIterator<Item = R>) -> Result<usize, BatchError> {
+        self.hand_over_batch(records).await.finished().await
+    }
+
+    /// Hands over many records without waiting for answers; the first that was refused at once.
+    pub(crate) async fn enqueue_batch<R: Sendable>(
+        &self,
+        records: impl IntoIterator<Item = R>,
+    ) -> Result<usize, SendError> {
+        let batch = self.hand_over_batch(records).await;
+        match batch.progress.refused() {
+            Some(error) => Err(error),
+            None => Ok(batch.count),
+        }
+    }
+
+    async fn hand_over_batch<R: Sendable>(&self, records: impl IntoIterator<Item = R>) -> OpenBatch<'_> {
         let mut batch = OpenBatch::new(self.shared());
         let mut portions = Portions::default();
         let mut records = records.into_iter();
@@ -48,7 +64,7 @@ impl Producer {
             batch.hand_over(&mut taken, &mut portions).await;
         }
         drop(taken);
-        batch.finished().await
+        batch
     }
 }
 
