@@ -21,6 +21,7 @@ mod arrival;
 mod rebalance;
 mod commit;
 mod watchdog;
+mod lag;
 mod metrics;
 mod lane;
 mod state;

@@ -195,6 +195,7 @@ impl<H: Handler<RawBatch>> RawRoute<H> {
             return Err(Ended);
         }
         lane.state.held.add(count, bytes);
+        lane.settings.interceptors.received_batch(&lane.state.topic, &fetched);
         lane.state.start_all(last, count as u64);
         lane.state.running.begin(0, first, None, &lane.settings.clock);
         let result = guarded(&self.handler, RawBatch::new(lane.state.topic.clone(), fetched)).await;

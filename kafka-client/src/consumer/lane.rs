@@ -137,14 +137,20 @@ impl Lane {
     ///
     /// Cancel safe.
     pub(super) async fn next(&mut self, wants_records: bool) -> Next {
+        let portion = self.portion();
         let state = &self.state;
         tokio::select! {
             biased;
             Some((offsets, result)) = self.pending.next(), if !self.pending.is_empty() => Next::Completed(offsets, result),
             () = state.rung() => Next::Rung,
-            fetched = self.queue.fetched(self.settings.max_batch_records, || state.is_held_up()),
+            fetched = self.queue.fetched(portion, || state.is_held_up()),
                 if wants_records && !state.is_held_up() => Next::Fetched(fetched),
         }
+    }
+
+    /// How many records may be taken at once.
+    fn portion(&self) -> usize {
+        self.settings.max_records.saturating_sub(self.state.held.records()).clamp(1, self.settings.max_batch_records)
     }
 
     /// Whether more records may be taken, with so many held already.
