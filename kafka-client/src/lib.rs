@@ -16,6 +16,7 @@ mod record;
 mod headers;
 mod interceptor;
 mod partitioner;
+mod outage;
 mod producer;
 mod consumer;
 mod transaction;

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kafka_serde::{Deserializer, Miss, Retry};
+use kafka_serde::{Deserializer, Miss};
 use regex_lite::Regex;
 use tracing::Instrument;
 
@@ -21,6 +20,7 @@ use super::received::{Decoded, FailedRecord, Received, decode, failed};
 use super::state::LaneState;
 use crate::error::Error;
 use crate::native::Message;
+use crate::outage::Outage;
 use crate::producer::panic_text;
 use crate::topic::Topic;
 
@@ -194,14 +194,14 @@ pub(super) async fn decoded<K: Deserializer, V: Deserializer>(
     lane: &LaneState,
     mut message: Message,
 ) -> Option<Result<Received<K::Output, V::Output>, FailedRecord>> {
-    let mut pause = Duration::from_millis(100);
+    let mut outage = Outage::none();
     loop {
         match decode(topic, &lane.topic, message) {
             Decoded::Received(record) => return Some(Ok(record)),
             Decoded::Failed(record) => return Some(Err(record)),
             Decoded::Miss(miss, same) => {
                 message = same;
-                match resolved(miss, &mut pause, lane).await {
+                match resolved(miss, &mut outage, lane).await {
                     Resolved::Again => (),
                     Resolved::Never(error) => return Some(Err(failed(&lane.topic, message, error))),
                     Resolved::Stopping => return None,
@@ -217,25 +217,16 @@ enum Resolved {
     Stopping,
 }
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-async fn resolved(miss: Miss, pause: &mut Duration, lane: &LaneState) -> Resolved {
-    let outcome = tokio::select! {
-        outcome = miss.resolve() => outcome,
-        () = lane.until_stopping() => return Resolved::Stopping,
+async fn resolved(miss: Miss, outage: &mut Outage, lane: &LaneState) -> Resolved {
+    let waiting = |error: &kafka_serde::Error| {
+        tracing::warn!(topic = %lane.topic, partition = lane.partition, %error, "waiting to decode");
     };
-    match outcome {
-        Ok(()) => Resolved::Again,
-        Err(error) if error.retry() == Retry::Permanent => Resolved::Never(error),
-        Err(error) => {
-            tracing::warn!(topic = %lane.topic, partition = lane.partition, %error, "waiting to decode");
-            let waiting = *pause;
-            *pause = (waiting * 2).min(LONGEST_PAUSE);
-            tokio::select! {
-                () = tokio::time::sleep(waiting) => Resolved::Again,
-                () = lane.until_stopping() => Resolved::Stopping,
-            }
-        }
+    tokio::select! {
+        fetched = outage.fetch(miss, waiting) => match fetched {
+            Ok(_) => Resolved::Again,
+            Err(error) => Resolved::Never(error),
+        },
+        () = lane.until_stopping() => Resolved::Stopping,
     }
 }
 
