@@ -18,14 +18,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop;
 
 use super::Guarantee;
-use super::handler::{Completion, HandlerError};
+use super::handler::{Completion, GivenBack, HandlerError};
 use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
 use super::running::CoarseClock;
 use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
-use crate::native::Queue;
+use crate::native::{Client, Queue};
 use crate::native::message::Fetched;
 
 /// How many completions a lane may wait for before it takes no more records.
@@ -87,6 +87,13 @@ impl Offsets {
         }
     }
 
+    fn give_up(&self, lane: &LaneState) {
+        match self {
+            Offsets::One(offset) | Offsets::Failed(offset) => lane.give_up(*offset),
+            Offsets::Many(offsets) => offsets.iter().for_each(|offset| lane.give_up(*offset)),
+        }
+    }
+
     fn finish(&self, lane: &LaneState) {
         match self {
             Offsets::One(offset) => lane.finish(*offset),
@@ -122,6 +129,16 @@ impl Lane {
         self.queue = self.queue.wakes();
         self.state.listen(self.queue.signal().cloned());
         self
+    }
+
+    /// The client of the partition's queue, to ask the cluster something.
+    pub(super) fn client(&self) -> &Arc<Client> {
+        self.queue.client()
+    }
+
+    /// What follows the last thing that was taken off the queue; `None` before the first.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.queue.position(&self.state.topic, self.state.partition)
     }
 
     /// Whether an error was reported, or records were given back: nothing more may be begun.
@@ -317,6 +334,10 @@ impl Lane {
         match result {
             Ok(()) => {
                 offsets.finish(&self.state);
+                Ok(())
+            }
+            Err(error) if error.is::<GivenBack>() && self.state.is_stopping() => {
+                offsets.give_up(&self.state);
                 Ok(())
             }
             Err(error) => Err(self.handler_failed(error, offsets.first())),

@@ -87,6 +87,11 @@ impl Queue {
         self
     }
 
+    /// The client it belongs to.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
     /// What wakes the reader of this queue, for whoever has another reason to.
     pub(crate) fn signal(&self) -> Option<&Arc<Signal>> {
         self.signal.as_ref()
