@@ -5,3 +5,8 @@
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic"))]
+
+mod failure;
+pub mod dialect;
+
+pub use failure::{Failure, TimestampType};

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kafka_serde::Deserializer;
-
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use super::batch::{BatchRoute, RawRoute};
+use super::batch::{BatchRoute, RawRoute, Undecoded};
 use super::concurrency::{Batching, Concurrency};
 use super::control::{Control, Parts, channel, is_unreleased};
 use super::exposure::Exposure;
@@ -17,17 +18,19 @@ use super::group::GroupProtocol;
 use super::handle::{Command, ConsumerHandle};
 use super::handler::Handler;
 use super::interceptor::{ConsumerInterceptor, Interceptors};
+use super::joined::{BatchRouteHandler, RouteHandler};
 use super::lane::{FailedRecordRoute, LaneSettings, Request};
-use super::listener::{DynListener, RebalanceListener};
+use super::listener::{BoxError, DynListener, RebalanceListener};
 use super::metrics::Metrics;
-use super::received::{FailedRecord, RawBatch, Received};
+use super::received::{FailedRecord, RawBatch, RawReceived};
 use super::report::ConsumerReport;
-use super::router::{FailedHandler, RecordRoute, Route, Routes};
+use super::router::{FailedHandler, Route, Routes, UndecodedRoute};
+use super::schedule::{Bell, Schedule, ScheduledRoute};
 use super::state::Shared;
 use super::stream::{PartitionStreamRoute, PartitionStreams, RecordStream, StreamRoute, stream_channel};
 use super::watchdog::{Limit, OnStuck};
 use crate::config::{self, Settings};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::kafka::Kafka;
 use crate::native::{Client, Role};
 use crate::partition::TopicPartition;
@@ -114,7 +117,11 @@ pub struct ConsumerBuilder {
     listener: Option<Arc<dyn DynListener>>,
     interceptors: Vec<Box<dyn ConsumerInterceptor>>,
     assigned: Option<Vec<TopicPartition>>,
+    before_start: Vec<BeforeStart>,
 }
+
+/// What is awaited before a consumer joins its group.
+type BeforeStart = BoxFuture<'static, Result<(), BoxError>>;
 
 impl Kafka {
     /// Starts building a consumer of this group. Members of a group share the partitions of its topics.
@@ -138,6 +145,7 @@ impl Kafka {
             listener: None,
             interceptors: Vec::new(),
             assigned: None,
+            before_start: Vec::new(),
         }
     }
 }
@@ -151,7 +159,7 @@ impl ConsumerBuilder {
     pub fn route<K: Deserializer, V: Deserializer>(
         self,
         topic: &Topic<K, V>,
-        handler: impl Handler<Received<K::Output, V::Output>>,
+        handler: impl RouteHandler<K, V>,
     ) -> Self {
         self.route_concurrent(topic, Concurrency::by_partition(), handler)
     }
@@ -162,9 +170,36 @@ impl ConsumerBuilder {
         self,
         topic: &Topic<K, V>,
         concurrency: Concurrency,
-        handler: impl Handler<Received<K::Output, V::Output>>,
+        handler: impl RouteHandler<K, V>,
     ) -> Self {
-        self.add(RecordRoute { topic: topic.clone(), concurrency, handler })
+        handler.join(self, topic, concurrency)
+    }
+
+    /// Handles the records of a topic as they are, undecoded: for wrappers that may need a record more than once, or take
+    /// undecodable ones too. Order is as with [`route_concurrent`](Self::route_concurrent).
+    pub fn route_undecoded(
+        self,
+        topic: impl Into<Arc<str>>,
+        concurrency: Concurrency,
+        handler: impl Handler<RawReceived>,
+    ) -> Self {
+        self.add(UndecodedRoute { topic: topic.into(), concurrency, handler })
+    }
+
+    /// Handles the records of a topic in the order, and at the times, that a [`Schedule`] decides, up to `in_flight` of a
+    /// partition at the same time. `schedule` makes one for each life of a partition.
+    ///
+    /// What waits is unfinished, and what commit metadata can tell of unfinished records bounds how many wait in a
+    /// partition: about 20,000. At least once only.
+    pub fn route_scheduled<S: Schedule>(
+        self,
+        topic: impl Into<Arc<str>>,
+        in_flight: usize,
+        schedule: impl Fn(&TopicPartition, Bell) -> S + Send + Sync + 'static,
+        handler: impl Handler<RawReceived>,
+    ) -> Self {
+        let make = move |partition: &TopicPartition, bell| -> Box<dyn Schedule> { Box::new(schedule(partition, bell)) };
+        self.add(ScheduledRoute { topic: topic.into(), width: in_flight, schedule: Box::new(make), handler })
     }
 
     /// Handles the records of a topic by the batch: what was fetched together from one partition, up to
@@ -172,9 +207,9 @@ impl ConsumerBuilder {
     pub fn route_batch<K: Deserializer, V: Deserializer>(
         self,
         topic: &Topic<K, V>,
-        handler: impl Handler<Vec<Received<K::Output, V::Output>>>,
+        handler: impl BatchRouteHandler<K, V>,
     ) -> Self {
-        self.add(BatchRoute { topic: topic.clone(), batching: None, handler })
+        handler.join(self, topic, None)
     }
 
     /// Handles the records of a topic by batches of a size, for which the first record may wait a while. A batch is
@@ -183,14 +218,49 @@ impl ConsumerBuilder {
         self,
         topic: &Topic<K, V>,
         batching: Batching,
-        handler: impl Handler<Vec<Received<K::Output, V::Output>>>,
+        handler: impl BatchRouteHandler<K, V>,
     ) -> Self {
-        self.add(BatchRoute { topic: topic.clone(), batching: Some(batching), handler })
+        handler.join(self, topic, Some(batching))
+    }
+
+    /// Handles the records of a topic by the batch, undecoded and each with its account: for wrappers that may need some of
+    /// them more than once. Without `batching`, a batch is what was fetched together. A batch is finished as a whole.
+    pub fn route_batch_undecoded(
+        self,
+        topic: impl Into<Arc<str>>,
+        batching: Option<Batching>,
+        handler: impl Handler<Vec<RawReceived>>,
+    ) -> Self {
+        self.add(BatchRoute { opener: Undecoded(topic.into()), batching, handler })
     }
 
     /// Handles the records of a topic by the batch, borrowed and undecoded: the fastest way to read.
     pub fn route_raw(self, topic: impl Into<Arc<str>>, handler: impl Handler<RawBatch>) -> Self {
         self.add(RawRoute { topic: topic.into(), handler })
+    }
+
+    /// Awaits this when the consumer runs, before it joins its group. When it fails, the consumer ends with its error.
+    pub fn before_start<E: Into<BoxError>>(
+        mut self,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        self.before_start.push(Box::pin(async move { work.await.map_err(Into::into) }));
+        self
+    }
+
+    /// The cluster.
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    /// The group's name.
+    pub fn group(&self) -> &str {
+        self.settings.get("group.id").unwrap_or_default()
+    }
+
+    /// A property of librdkafka as it was set, by whichever way; `None` where it was not.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.get(key)
     }
 
     pub(super) fn add(mut self, route: impl Route + 'static) -> Self {
@@ -410,7 +480,16 @@ impl ConsumerBuilder {
             status: handle.status().clone(),
             metrics: Metrics::new(Arc::from(group)),
         };
-        Ok(Consumer { client, kafka: self.kafka, native: self.settings, parts, inbox, commands, handle })
+        Ok(Consumer {
+            client,
+            kafka: self.kafka,
+            native: self.settings,
+            parts,
+            inbox,
+            commands,
+            handle,
+            before_start: Mutex::new(self.before_start),
+        })
     }
 
     /// `max.poll.interval.ms`, where it is set.
@@ -573,6 +652,8 @@ pub struct Consumer {
     inbox: mpsc::UnboundedReceiver<Request>,
     commands: mpsc::Receiver<Command>,
     handle: ConsumerHandle,
+    /// In a mutex, so that the consumer can be shared.
+    before_start: Mutex<Vec<BeforeStart>>,
 }
 
 /// How long to wait before a static member, whose predecessor's session has not ended, tries again.
@@ -597,11 +678,22 @@ impl Consumer {
     /// Dropping the future cancels the handlers where they are, commits nothing more, and leaves the group when its
     /// session ends. Nothing is lost; what was not committed is read again. Use `shutdown` for an orderly end.
     pub async fn run_until(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
-        let Self { client, kafka, native, parts, inbox, mut commands, handle: _ } = self;
+        let Self { client, kafka, native, parts, inbox, mut commands, handle: _, before_start } = self;
         let shutdown = async move {
             shutdown.await;
         };
         tokio::pin!(shutdown);
+        for work in before_start.into_inner() {
+            let failed = |error| {
+                Error::new(ErrorKind::Handler, "what was to be done before the consumer starts has failed")
+                    .with_operation("start consumer")
+                    .with_source(error)
+            };
+            tokio::select! {
+                done = work => done.map_err(failed)?,
+                () = &mut shutdown => return Ok(ConsumerReport::default()),
+            }
+        }
         let since = tokio::time::Instant::now();
         let mut next = Some((client, inbox));
         loop {

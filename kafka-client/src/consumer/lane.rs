@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop;
 
 use super::Guarantee;
-use super::handler::{Completion, HandlerError};
+use super::handler::{Completion, GivenBack, HandlerError};
 use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
@@ -91,6 +91,13 @@ impl Offsets {
         }
     }
 
+    fn give_up(&self, lane: &LaneState) {
+        match self {
+            Offsets::One(offset) | Offsets::Failed(offset) => lane.give_up(*offset),
+            Offsets::Many(offsets) => offsets.iter().for_each(|offset| lane.give_up(*offset)),
+        }
+    }
+
     fn finish(&self, lane: &LaneState) {
         match self {
             Offsets::One(offset) => lane.finish(*offset),
@@ -126,6 +133,16 @@ impl Lane {
         self.queue = self.queue.wakes();
         self.state.listen(self.queue.signal().cloned());
         self
+    }
+
+    /// The client of the partition's queue, to ask the cluster something.
+    pub(super) fn client(&self) -> &Arc<Client> {
+        self.queue.client()
+    }
+
+    /// What follows the last thing that was taken off the queue; `None` before the first.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.queue.position(&self.state.topic, self.state.partition)
     }
 
     /// Whether an error was reported, or records were given back: nothing more may be begun.
@@ -239,10 +256,6 @@ impl Lane {
         }
     }
 
-    pub(super) fn client(&self) -> &Arc<Client> {
-        self.queue.client()
-    }
-
     /// What of the fetched records may be handled now; `None` where it is nothing.
     pub(super) fn accept(&mut self, mut fetched: Fetched) -> Option<Fetched> {
         // An error takes the place of a record. What came before it is handled first; what follows is not read past it.
@@ -331,6 +344,10 @@ impl Lane {
         match result {
             Ok(()) => {
                 offsets.finish(&self.state);
+                Ok(())
+            }
+            Err(error) if error.is::<GivenBack>() && self.state.is_stopping() => {
+                offsets.give_up(&self.state);
                 Ok(())
             }
             Err(error) => Err(self.handler_failed(error, offsets.first())),

@@ -16,7 +16,7 @@ use super::concurrency::Concurrency;
 use super::crew::{Crew, Outcome};
 use super::handler::{Completion, Handler, HandlerError};
 use super::lane::{FailedRecordRoute, Lane, LaneSettings};
-use super::received::{Decoded, FailedRecord, Received, decode, failed};
+use super::received::{Decoded, FailedRecord, Origin, RawReceived, Received, decode, failed};
 use super::state::LaneState;
 use crate::error::Error;
 use crate::native::Message;
@@ -164,7 +164,7 @@ where
     async fn record(&self, state: &LaneState, settings: &LaneSettings, message: Message) -> Outcome {
         let offset = message.view().offset();
         settings.interceptors.received(&state.topic, &message);
-        match decoded(&self.topic, state, message).await {
+        match decoded(&self.topic, &state.topic, state, Origin::own(state.topic.clone(), message)).await {
             Some(Ok(record)) => {
                 state.start(offset);
                 let handling = guarded(&self.handler, record);
@@ -186,24 +186,55 @@ where
     }
 }
 
-/// Decodes a record, fetching what is missing. `None` when the lane is to end first.
+/// One handler call a record, undecoded.
+pub(super) struct UndecodedRoute<H> {
+    pub(super) topic: Arc<str>,
+    pub(super) concurrency: Concurrency,
+    pub(super) handler: H,
+}
+
+impl<H: Handler<RawReceived>> Route for UndecodedRoute<H> {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn width(&self) -> usize {
+        self.concurrency.width()
+    }
+
+    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (state, interceptors) = (lane.state.clone(), lane.settings.interceptors.clone());
+            let crew = Crew::new(self.concurrency, |message| async {
+                interceptors.received(&state.topic, &message);
+                state.start(message.view().offset());
+                Outcome::Handled(guarded(&self.handler, RawReceived::new(&state, message)).await)
+            });
+            crew.run(&mut lane).await;
+        })
+    }
+}
+
+/// Decodes a record, fetching what is missing. `None` when the lane is to end first. The serdes know its topic as `name`:
+/// that of the route may be a pattern.
 ///
 /// An outage (of a registry, say) is not the record's fault: it is waited out.
 pub(super) async fn decoded<K: Deserializer, V: Deserializer>(
     topic: &Topic<K, V>,
+    name: &str,
     lane: &LaneState,
-    mut message: Message,
+    mut origin: Origin,
 ) -> Option<Result<Received<K::Output, V::Output>, FailedRecord>> {
     let mut outage = Outage::none();
     loop {
-        match decode(topic, &lane.topic, message) {
+        match decode(topic, name, origin) {
             Decoded::Received(record) => return Some(Ok(record)),
             Decoded::Failed(record) => return Some(Err(record)),
             Decoded::Miss(miss, same) => {
-                message = same;
+                origin = same;
                 match resolved(miss, &mut outage, lane).await {
                     Resolved::Again => (),
-                    Resolved::Never(error) => return Some(Err(failed(&lane.topic, message, error))),
+                    Resolved::Never(error) => return Some(Err(failed(origin, error))),
                     Resolved::Stopping => return None,
                 }
             }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::coop;
 
 use super::lane::{Ended, Lane, Request};
-use super::received::{FailedRecord, Received};
+use super::received::{FailedRecord, Origin, Received};
 use super::router::{Route, decoded};
 use super::state::LaneState;
 use crate::native::Client;
@@ -234,7 +234,14 @@ impl<K: Deserializer, V: Deserializer, I: Send + 'static> SourceRoute<K, V, I> {
             coop::consume_budget().await;
             lane.settings.interceptors.received(&lane.state.topic, &message);
             let offset = message.view().offset();
-            let entry = match decoded(&self.topic, &lane.state, message).await {
+            let entry = match decoded(
+                &self.topic,
+                &lane.state.topic,
+                &lane.state,
+                Origin::own(lane.state.topic.clone(), message),
+            )
+            .await
+            {
                 Some(Ok(record)) => {
                     let raw = with_bytes.then(|| record.to_raw());
                     Entry { offset, input: Ok((self.into)(record)), raw }

@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -17,6 +17,8 @@ use crate::native::Signal;
 pub(super) struct LaneState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
+    /// Tells lives apart.
+    pub(super) life: u64,
     pub(super) running: Running,
     exposure: Arc<Exposure>,
     /// Told when a commit should not wait for its timer.
@@ -43,6 +45,9 @@ pub(super) struct LaneState {
     open: AtomicUsize,
     settled: Notify,
 }
+
+/// Numbers the lives of partitions in this process.
+static LIVES: AtomicU64 = AtomicU64::new(0);
 
 /// What all lives of a consumer have in common.
 pub(super) struct Shared {
@@ -141,6 +146,7 @@ impl LaneState {
         Self {
             topic,
             partition,
+            life: LIVES.fetch_add(1, Ordering::Relaxed),
             running: Running::new(width),
             exposure: shared.exposure.clone(),
             commit_soon: shared.commit_soon.clone(),
@@ -283,6 +289,11 @@ impl LaneState {
             account.next = Some(next);
             account.tracker.position(next);
         }
+    }
+
+    /// Everything before this was taken, or is finished.
+    pub(super) fn frontier(&self) -> i64 {
+        self.account.lock().tracker.frontier()
     }
 
     /// How many of the records that are ready may be taken, so that what is finished beyond the lowest unfinished one can

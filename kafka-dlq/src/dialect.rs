@@ -1,0 +1,7 @@
+//! Header dialects: what frameworks write onto their dead letters.
+//!
+//! Pure: no I/O, no clock.
+
+pub mod ours;
+pub mod spring;
+pub mod connect;
