@@ -8,5 +8,8 @@
 
 mod failure;
 pub mod dialect;
+mod dead_letter;
 
+pub use dead_letter::{Damage, DeadLetter, HeadersView, Missing, Place, RecordView, Refusal, TopicKind};
+pub use dialect::Dialect;
 pub use failure::{Failure, TimestampType};
