@@ -4,11 +4,9 @@ use kafka_client::Headers;
 
 use crate::failure::Failure;
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::Connect,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[

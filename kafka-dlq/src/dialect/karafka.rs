@@ -1,10 +1,8 @@
 //! Karafka (Ruby): `original_*`, and `source_*` of other versions, text. Read from its documents, not observed.
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::Karafka,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[

@@ -4,8 +4,6 @@ use std::str::from_utf8;
 
 use crate::dead_letter::HeadersView;
 
-use super::Dialect;
-
 /// What a header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
@@ -58,7 +56,6 @@ pub(crate) enum Numbers {
 
 /// A dialect's headers as data.
 pub(crate) struct Shape {
-    pub(crate) dialect: Dialect,
     pub(crate) order: Order,
     pub(crate) numbers: Numbers,
     /// Few, each with what it tells.

@@ -1,10 +1,8 @@
 //! Kafka's share groups: `__dlq.errors.*`, written by the broker. Read from KIP-1191, not observed.
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::ShareGroup,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[

@@ -1,11 +1,9 @@
 //! Silverback (.NET): `x-source-*`, text; many a home-grown dead letter uses the same names. Read from its documents, not
 //! observed.
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::Silverback,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[

@@ -1,11 +1,9 @@
 //! SmallRye Reactive Messaging: `dead-letter-*` and `delayed-retry-*`, text, put **before** the application's headers, the
 //! newest hop first; `deserialization-failure-*` behind them.
 
-use super::Dialect;
 use super::shape::{Field, Fields, Numbers, Order, Shape};
 
 pub(crate) const DEAD_LETTER: Shape = Shape {
-    dialect: Dialect::SmallRye,
     order: Order::NewestFirst,
     numbers: Numbers::Text,
     names: &[
@@ -23,7 +21,6 @@ pub(crate) const DEAD_LETTER: Shape = Shape {
 };
 
 pub(crate) const RETRY: Shape = Shape {
-    dialect: Dialect::SmallRyeRetry,
     order: Order::NewestFirst,
     numbers: Numbers::Text,
     names: &[

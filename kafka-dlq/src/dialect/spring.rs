@@ -9,11 +9,9 @@ use kafka_client::Headers;
 
 use crate::failure::Failure;
 
-use super::Dialect;
 use super::shape::{Field, Fields, Numbers, Order, Shape};
 
 pub(crate) const RECOVERER: Shape = Shape {
-    dialect: Dialect::Spring,
     order: Order::OldestFirst,
     numbers: Numbers::Binary,
     names: &[
@@ -35,7 +33,6 @@ pub(crate) const RECOVERER: Shape = Shape {
 };
 
 pub(crate) const RETRY: Shape = Shape {
-    dialect: Dialect::SpringRetry,
     order: Order::OldestFirst,
     numbers: Numbers::Binary,
     names: &[

@@ -3,11 +3,9 @@
 //! A punctuator has neither record nor topic: null, with partition and offset -1. Behind a repartition the topic is the
 //! internal one. The application id, and so the group, is not recorded.
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::Streams,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[

@@ -2,11 +2,9 @@
 //! them. No partition, offset, time, attempts or class. The key is lost, unless its marshaler derives one; duplicate
 //! headers collapse and null ones become empty.
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::Watermill,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[

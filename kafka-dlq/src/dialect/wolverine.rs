@@ -1,11 +1,9 @@
 //! Wolverine (.NET): `original-*`, text; the destination is an address whose last part is the topic. Read from its
 //! documents, not observed.
 
-use super::Dialect;
 use super::shape::{Field, Numbers, Order, Shape};
 
 pub(crate) const SHAPE: Shape = Shape {
-    dialect: Dialect::Wolverine,
     order: Order::OldestFirst,
     numbers: Numbers::Text,
     names: &[
