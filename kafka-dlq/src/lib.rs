@@ -8,5 +8,13 @@
 
 mod failure;
 pub mod dialect;
+mod dead_letter;
+mod reader;
+mod redrive;
+mod error;
 
+pub use dead_letter::{Damage, DeadLetter, HeadersView, Missing, Place, RecordView, Refusal, TopicKind};
+pub use dialect::Dialect;
+pub use error::{Error, ErrorKind};
 pub use failure::{Failure, TimestampType};
+pub use redrive::{End, Progress, Redrive, RedriveReport, Selection, Target};

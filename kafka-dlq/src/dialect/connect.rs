@@ -4,8 +4,25 @@ use kafka_client::Headers;
 
 use crate::failure::Failure;
 
-/// What the group of a sink connector begins with.
-const GROUP: &str = "connect-";
+use super::shape::{Field, Numbers, Order, Shape};
+
+pub(crate) const SHAPE: Shape = Shape {
+    order: Order::OldestFirst,
+    numbers: Numbers::Text,
+    names: &[
+        ("__connect.errors.topic", Field::Topic),
+        ("__connect.errors.partition", Field::Partition),
+        ("__connect.errors.offset", Field::Offset),
+        ("__connect.errors.connector.name", Field::Group),
+        ("__connect.errors.stage", Field::Reason),
+        ("__connect.errors.exception.class.name", Field::Class),
+        ("__connect.errors.exception.message", Field::Message),
+        ("__connect.errors.exception.stacktrace", Field::Trace),
+    ],
+};
+
+/// What the group of a sink connector begins with; the connector's name is the rest.
+pub(crate) const GROUP: &str = "connect-";
 
 /// Writes `failure` as a Connect sink with `errors.deadletterqueue.context.headers.enable=true` does: text, appended at
 /// every hop.

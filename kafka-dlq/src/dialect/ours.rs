@@ -23,6 +23,33 @@ use kafka_client::Headers;
 
 use crate::failure::Failure;
 
+use super::shape::{Field, Numbers, Order, Shape};
+
+pub(crate) const SHAPE: Shape = Shape {
+    order: Order::OldestFirst,
+    numbers: Numbers::Text,
+    names: &[
+        (TOPIC, Field::Topic),
+        (PARTITION, Field::Partition),
+        (OFFSET, Field::Offset),
+        (TIMESTAMP, Field::Timestamp),
+        (TIMESTAMP_TYPE, Field::TimestampType),
+        (LAST_TOPIC, Field::LastTopic),
+        (LAST_PARTITION, Field::LastPartition),
+        (LAST_OFFSET, Field::LastOffset),
+        (HOPS, Field::Hops),
+        (ATTEMPTS, Field::Attempts),
+        (FIRST_FAILURE, Field::FirstFailure),
+        (FAILED_AT, Field::FailedAt),
+        (REASON, Field::Reason),
+        (GROUP, Field::Group),
+        (CLASS, Field::Class),
+        (MESSAGE, Field::Message),
+        (CAUSE_CLASS, Field::CauseClass),
+        (TRACE, Field::Trace),
+    ],
+};
+
 /// How many bytes the names and values of [`write`] take at most.
 pub const MAX_BYTES: usize = 1024;
 
