@@ -22,8 +22,9 @@
 mod kafka;
 mod node;
 mod port;
-mod process;
+pub(crate) mod process;
 mod properties;
+mod proxy;
 mod supervisor;
 
 mod breakable;
@@ -38,4 +39,5 @@ pub use breakable::Breakable;
 pub use kafka::Cluster;
 pub use logs::{Line, Logs};
 pub use node::Node;
+pub use proxy::Proxy;
 pub use wait::{eventually, eventually_blocking, unique};
