@@ -1,10 +1,8 @@
 //! A member of a group in a process of its own, which may be killed or stopped: this very binary again.
 
-use std::collections::BTreeMap;
 use std::env;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,82 +10,28 @@ use kafka_client::{
     Assigned, Concurrency, ConsumerInterceptor, Error, Incoming, Kafka, RebalanceListener, Received, Topic,
     TopicPartition, Utf8,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use tests::chaos::process::{Process, asked_to_end};
 use tests::harness::Logs;
 
+use crate::group::SOON;
 use crate::harness::this_binary;
 use crate::ledger::{Ledger, Pen, What};
 use crate::naive;
-use crate::protocol::Protocol;
+
+pub(crate) use tests::chaos::Order;
 
 const CHILD: &str = "MEMBER_CHILD";
 
-/// What a child is to do: names and values.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Order(BTreeMap<String, String>);
-
-impl Order {
-    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
-        let value = value.to_string();
-        assert!(!value.contains([' ', '=']), "{value}");
-        self.0.insert(name.to_owned(), value);
-        self
-    }
-
-    fn parse(text: &str) -> Self {
-        Self(
-            text.split(' ')
-                .filter_map(|word| word.split_once('='))
-                .map(|(n, v)| (n.to_owned(), v.to_owned()))
-                .collect(),
-        )
-    }
-
-    pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.get(name).unwrap_or_else(|| panic!("the order does not say {name}: {self:?}"))
-    }
-
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|text| text.parse().unwrap())
-    }
-
-    pub(crate) fn time(&self, name: &str) -> Option<Duration> {
-        self.number(name).map(Duration::from_millis)
-    }
-
-    pub(crate) fn protocol(&self) -> Protocol {
-        Protocol::named(self.text("protocol"))
-    }
-
-    pub(crate) fn pen(&self) -> Pen {
-        Pen::open(Path::new(self.text("ledger")), self.text("by").chars().next().unwrap())
-    }
-}
-
 /// A running child; killed when it is dropped.
-pub(crate) struct MemberProcess {
-    child: Child,
-}
+pub(crate) struct MemberProcess(Process);
 
 impl MemberProcess {
     /// Starts a member that writes to the ledger as `by`.
     pub(crate) fn start(order: &Order, by: char, ledger: &Ledger) -> Self {
         let order = order.clone().with("by", by).with("ledger", ledger.file().display());
-        let words: Vec<String> = order.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let child = Command::new(this_binary())
-            .args(["--exact", "member_process::child", "--ignored"])
-            .env(CHILD, words.join(" "))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child }
-    }
-
-    #[allow(dead_code, reason = "the proof with kills is not written yet")]
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).unwrap();
+        let mut command = Command::new(this_binary());
+        command.args(["--exact", "member_process::child", "--ignored"]).env(CHILD, order.to_string());
+        Self(Process::start(&mut command))
     }
 
     /// How much of its memory is in RAM.
@@ -100,32 +44,18 @@ impl MemberProcess {
 
     /// SIGSTOP.
     pub(crate) fn suspend(&self) {
-        self.signal(Signal::STOP);
+        self.0.suspend();
     }
 
     /// SIGCONT.
     pub(crate) fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
-        kill_process(pid, signal).unwrap();
+        self.0.resume();
     }
 
     /// Asks it to end in good order, and waits for that.
-    pub(crate) async fn stop(mut self) {
-        drop(self.child.stdin.take());
-        let status = tokio::task::spawn_blocking(move || self.child.wait());
-        assert!(status.await.unwrap().unwrap().success(), "the child failed");
-    }
-}
-
-impl Drop for MemberProcess {
-    fn drop(&mut self) {
-        // One that has been waited for is not there any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(crate) async fn stop(self) {
+        let ended = tokio::task::spawn_blocking(move || self.0.stop(SOON));
+        ended.await.unwrap().unwrap_or_else(|problem| panic!("the child failed: {problem}"));
     }
 }
 
@@ -136,16 +66,10 @@ fn child() {
     let order = Order::parse(&order);
     match order.text("kind") {
         "ours" => ours(&order),
-        "polled" => naive::commits_what_was_polled(&order),
         "late" => naive::commits_late(&order),
         "hoards" => naive::hoards(&order),
         other => panic!("no member {other}"),
     }
-}
-
-/// Ends when the parent closes our input, or is gone.
-pub(crate) fn asked_to_end() {
-    let _ = std::io::stdin().read(&mut [0]);
 }
 
 /// What the handlers of all kinds do.
@@ -203,7 +127,7 @@ async fn ours(order: &Order) {
         }
     };
     let protocol = order.protocol();
-    let session = order.time("session").unwrap();
+    let session = order.session();
     let kafka = Kafka::connect(order.text("bootstrap"));
     let mut member = protocol
         .member(&kafka, order.text("group"), session)
@@ -221,6 +145,7 @@ async fn ours(order: &Order) {
         member = member.max_buffered_bytes(most as usize);
     }
     if let Some(name) = order.0.get("static") {
+    if let Some(name) = order.get("static") {
         member = member.static_member(name);
     }
     let concurrency = match order.number("width") {

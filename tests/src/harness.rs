@@ -22,8 +22,9 @@
 mod kafka;
 mod node;
 mod port;
-mod process;
+pub(crate) mod process;
 mod properties;
+mod proxy;
 mod supervisor;
 
 mod breakable;
@@ -46,4 +47,5 @@ pub use node::Node;
 #[cfg(feature = "interop")]
 pub use python::python;
 pub use registry::SchemaRegistry;
+pub use proxy::Proxy;
 pub use wait::{eventually, eventually_blocking, unique};
