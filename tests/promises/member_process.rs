@@ -144,7 +144,6 @@ async fn ours(order: &Order) {
     if let Some(most) = order.number("buffered_bytes") {
         member = member.max_buffered_bytes(most as usize);
     }
-    if let Some(name) = order.0.get("static") {
     if let Some(name) = order.get("static") {
         member = member.static_member(name);
     }
