@@ -20,6 +20,8 @@ mod consumer_metrics;
 mod embedded_equals_real;
 mod evicted_while_draining;
 mod exactly_once;
+mod exactly_once_faults;
+mod exactly_once_moves;
 mod finished_is_committed;
 mod flights_formats;
 mod flights_road;

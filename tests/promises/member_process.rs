@@ -154,7 +154,7 @@ async fn ours(order: &Order) {
     let consumer = member.route_concurrent(&topic, concurrency, handler).build().unwrap();
     // Not a task: the threads of the runtime may be blocked.
     std::thread::spawn(move || tell_drains(&logs, &pen));
-    if order.0.contains_key("block") {
+    if order.get("block").is_some() {
         // More than there are threads.
         (0..4).for_each(|_| drop(tokio::spawn(block(order.clone()))));
     }
