@@ -126,10 +126,10 @@ impl Steps {
 
 /// A member is killed in the middle of what it does.
 pub(super) fn kill(dice: &mut Dice) -> Event {
-    Event::Kill { whom: dice.number(0..6), late: dice.millis(0..30), away: dice.millis(0..1_000) }
+    Event::Kill { whom: dice.number(0..6), late: dice.millis(0..100), away: dice.millis(0..1_000) }
 }
 
 /// A member is stopped for this long, in the middle of what it does.
 pub(super) fn suspend(dice: &mut Dice, away: std::ops::Range<u64>) -> Event {
-    Event::Suspend { whom: dice.number(0..6), late: dice.millis(0..30), away: dice.millis(away), replaced: false }
+    Event::Suspend { whom: dice.number(0..6), late: dice.millis(0..100), away: dice.millis(away), replaced: false }
 }

@@ -66,8 +66,11 @@ impl Rules {
 /// How long a batch gathers, and how many records it has.
 const GATHERS: Duration = Duration::from_millis(50);
 const MOST_RECORDS: usize = 200;
-/// How long the records of a batch take.
-const WORK: Duration = Duration::from_millis(40);
+/// How long the records of a batch take: so many times this. The one that polls meanwhile takes longer, so that it may well
+/// be a member of another generation when it is done.
+const SLICE: Duration = Duration::from_millis(5);
+const SLICES: usize = 8;
+const SLICES_POLLED: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 // Until the runner of ours is there.
@@ -140,7 +143,7 @@ impl Copier {
             // For the one without offsets in the transaction: what it stores after each.
             .set("enable.auto.commit", (!rules.offsets_in_the_transaction).to_string())
             .set("enable.auto.offset.store", "false")
-            .set("auto.commit.interval.ms", "300")
+            .set("auto.commit.interval.ms", "1000")
             .create_with_context(Watch::default())?;
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", order.text("bootstrap"))
@@ -251,11 +254,13 @@ impl Copier {
 
     /// Takes its time, and polls meanwhile if it does not care what generation it is in.
     fn work(&mut self) {
-        let until = Instant::now() + WORK;
-        while Instant::now() < until {
-            if self.rules.metadata_with_the_batch {
-                thread::sleep(Duration::from_millis(5));
-            } else if let Some(Ok(record)) = self.consumer.poll(Duration::from_millis(5)) {
+        // Not by the clock, which goes on while the process is stopped.
+        if self.rules.metadata_with_the_batch {
+            (0..SLICES).for_each(|_| thread::sleep(SLICE));
+            return;
+        }
+        for _ in 0..SLICES_POLLED {
+            if let Some(Ok(record)) = self.consumer.poll(SLICE) {
                 self.ahead.push(record.detach());
             }
         }
