@@ -9,6 +9,7 @@ mod batches_and_streams;
 mod broker_restart;
 mod callbacks;
 mod cancel_safety;
+mod chaos;
 mod close;
 mod commit_watch;
 mod concurrency;

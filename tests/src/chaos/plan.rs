@@ -96,6 +96,9 @@ impl Plan {
     }
 }
 
+/// Rolls an event of some sort.
+pub(super) type Happening = fn(&mut Dice) -> Event;
+
 /// Steps, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -111,7 +114,7 @@ impl Steps {
     }
 
     /// Adds so many events, each chosen by weight, half a second to two after the one before.
-    pub(super) fn some(&mut self, count: usize, dice: &mut Dice, choice: &[(u32, fn(&mut Dice) -> Event)]) {
+    pub(super) fn some(&mut self, count: usize, dice: &mut Dice, choice: &[(u32, Happening)]) {
         for _ in 0..count {
             let event = dice.weighted(choice)(dice);
             let after = dice.millis(500..2_000);

@@ -7,7 +7,7 @@ use super::eos_copy::of_copiers;
 use crate::chaos::dice::Dice;
 use crate::chaos::judge;
 use crate::chaos::kind::copy::{CAREFUL, EXACTLY_ONCE, LATE_METADATA, NO_OFFSETS};
-use crate::chaos::plan::{Event, Plan, Steps, kill, suspend};
+use crate::chaos::plan::{Event, Happening, Plan, Steps, kill, suspend};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "eos-zombie",
@@ -26,7 +26,7 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     for _ in 0..events {
         let after = dice.millis(500..2_000);
         // Past the session of 2 s, and past the transaction's timeout of 5 s too, or not.
-        let event = dice.weighted::<fn(&mut Dice) -> Event>(&[
+        let event = dice.weighted::<Happening>(&[
             (2, |dice| suspend(dice, 2_500..3_200)),
             (2, |dice| suspend(dice, 6_000..8_000)),
             // Another process with its transactional id is there before it goes on.
