@@ -5,3 +5,16 @@
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic"))]
+
+mod failure;
+pub mod dialect;
+mod dead_letter;
+mod reader;
+mod redrive;
+mod error;
+
+pub use dead_letter::{Damage, DeadLetter, HeadersView, Missing, Place, RecordView, Refusal, TopicKind};
+pub use dialect::Dialect;
+pub use error::{Error, ErrorKind};
+pub use failure::{Failure, TimestampType};
+pub use redrive::{End, Progress, Redrive, RedriveReport, Selection, Target};

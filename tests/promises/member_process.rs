@@ -34,6 +34,14 @@ impl MemberProcess {
         Self(Process::start(&mut command))
     }
 
+    /// How much of its memory is in RAM.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("{status}"));
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
     /// SIGSTOP.
     pub(crate) fn suspend(&self) {
         self.0.suspend();
@@ -59,6 +67,7 @@ fn child() {
     match order.text("kind") {
         "ours" => ours(&order),
         "late" => naive::commits_late(&order),
+        "hoards" => naive::hoards(&order),
         other => panic!("no member {other}"),
     }
 }
@@ -91,8 +100,10 @@ impl Work {
     }
 
     /// Whether it has to wait still, for a sign.
-    pub(crate) fn is_held(&self, offset: i64) -> bool {
-        self.order.number("hold") == Some(offset as u64) && !Path::new(self.order.text("gate")).exists()
+    pub(crate) fn is_held(&self, partition: i32, offset: i64) -> bool {
+        self.order.number("hold") == Some(offset as u64)
+            && self.order.number("hold_partition").is_none_or(|held| held == partition as u64)
+            && !Path::new(self.order.text("gate")).exists()
     }
 }
 
@@ -108,7 +119,7 @@ async fn ours(order: &Order) {
             let (partition, offset) = (record.partition(), record.offset());
             work.begin(partition, offset, record.key());
             tokio::time::sleep(work.takes(offset)).await;
-            while work.is_held(offset) {
+            while work.is_held(partition, offset) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             work.finish(partition, offset, record.key());
@@ -130,6 +141,9 @@ async fn ours(order: &Order) {
     if let Some(most) = order.number("exposure") {
         member = member.max_duplicate_exposure(most as usize);
     }
+    if let Some(most) = order.number("buffered_bytes") {
+        member = member.max_buffered_bytes(most as usize);
+    }
     if let Some(name) = order.get("static") {
         member = member.static_member(name);
     }
@@ -138,7 +152,12 @@ async fn ours(order: &Order) {
         None => Concurrency::by_partition(),
     };
     let consumer = member.route_concurrent(&topic, concurrency, handler).build().unwrap();
-    tokio::spawn(tell_drains(logs, pen));
+    // Not a task: the threads of the runtime may be blocked.
+    std::thread::spawn(move || tell_drains(&logs, &pen));
+    if order.0.contains_key("block") {
+        // More than there are threads.
+        (0..4).for_each(|_| drop(tokio::spawn(block(order.clone()))));
+    }
     let ended = consumer.run_until(tokio::task::spawn_blocking(asked_to_end)).await;
     if let Err(error) = ended {
         eprintln!("{:?}: {error:?}", order.text("by"));
@@ -146,14 +165,24 @@ async fn ours(order: &Order) {
     }
 }
 
-async fn tell_drains(logs: Logs, pen: Pen) {
+/// Blocks a thread of the runtime between two signs, as code does that knows nothing of async.
+async fn block(order: Order) {
+    while !Path::new(order.text("block")).exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while !Path::new(order.text("gate")).exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn tell_drains(logs: &Logs, pen: &Pen) {
     let is_drain = |line: &&tests::harness::Line| line.message == "partitions revoked" && line.field("lost") == "false";
     let mut told = 0;
     loop {
         let drains = logs.lines().iter().filter(is_drain).count();
         (told..drains).for_each(|_| pen.partition(What::Draining, -1));
         told = drains;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

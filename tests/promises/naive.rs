@@ -82,11 +82,35 @@ pub(crate) fn commits_late(order: &Order) {
     }
 }
 
+/// Polls on, and hands over by a channel without a bound.
+pub(crate) fn hoards(order: &Order) {
+    let work = Work::of(order);
+    let consumer: BaseConsumer = order
+        .protocol()
+        .foreign(order.text("bootstrap"), order.text("group"), order.time("session").unwrap())
+        .set("queued.max.messages.kbytes", "1024")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[order.text("topic")]).unwrap();
+    let mut partitions: HashMap<i32, Sender<OwnedMessage>> = HashMap::new();
+    let ended = thread::spawn(asked_to_end);
+    while !ended.is_finished() {
+        let Some(Ok(record)) = consumer.poll(Duration::from_millis(10)) else { continue };
+        let sender = partitions.entry(record.partition()).or_insert_with(|| {
+            let (sender, records) = channel::<OwnedMessage>();
+            let work = work.clone();
+            thread::spawn(move || records.iter().for_each(|record| handle(&work, &record)));
+            sender
+        });
+        let _ = sender.send(record.detach());
+    }
+}
+
 fn handle(work: &Work, record: &OwnedMessage) {
     let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
     work.begin(record.partition(), record.offset(), &key);
     thread::sleep(work.takes(record.offset()));
-    while work.is_held(record.offset()) {
+    while work.is_held(record.partition(), record.offset()) {
         thread::sleep(Duration::from_millis(5));
     }
     work.finish(record.partition(), record.offset(), &key);

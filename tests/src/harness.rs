@@ -29,15 +29,23 @@ mod supervisor;
 
 mod breakable;
 mod fetch;
+mod front;
 mod logs;
+#[cfg(feature = "interop")]
+mod python;
+mod registry;
 mod wait;
 
 pub mod java;
 pub mod oracle;
 
 pub use breakable::Breakable;
+pub use front::{Front, Trouble};
 pub use kafka::Cluster;
 pub use logs::{Line, Logs};
 pub use node::Node;
 pub use proxy::Proxy;
+#[cfg(feature = "interop")]
+pub use python::python;
+pub use registry::SchemaRegistry;
 pub use wait::{eventually, eventually_blocking, unique};

@@ -174,7 +174,7 @@ impl Cluster {
 /// The jars' directory, looked for once a process.
 fn libs() -> Result<&'static Path, String> {
     static LIBS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    LIBS.get_or_init(fetch::libs).as_deref().map_err(Clone::clone)
+    LIBS.get_or_init(|| fetch::KAFKA.jars()).as_deref().map_err(Clone::clone)
 }
 
 /// A start is mostly class loading and code that runs once: C1 alone starts faster.

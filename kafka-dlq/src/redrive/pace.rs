@@ -1,0 +1,55 @@
+//! How many a second.
+
+use std::time::Duration;
+
+/// Spreads records evenly over time, without a clock of its own: a debt that time pays back.
+///
+/// What was not used is kept for at most [`SLACK`](Self::SLACK), so that a pause is not followed by a flood.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Records a second.
+    rate: f64,
+    /// When the next record is due, since the start.
+    due: Duration,
+}
+
+impl Pace {
+    const SLACK: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(rate: f64) -> Self {
+        Self { rate, due: Duration::ZERO }
+    }
+
+    /// How long to wait before the next record is sent, at `now` since the start. It counts as sent.
+    pub(crate) fn next(&mut self, now: Duration) -> Duration {
+        let due = self.due.max(now.saturating_sub(Self::SLACK));
+        self.due = due + Duration::from_secs_f64(1.0 / self.rate);
+        due.saturating_sub(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holds_as_many_as_asked_for() {
+        for rate in [1.0, 100.0, 3333.0, 10_000.0] {
+            let (mut pace, mut now, mut sent) = (Pace::new(rate), Duration::ZERO, 0);
+            while now < Duration::from_secs(10) {
+                now += pace.next(now);
+                sent += 1;
+            }
+            let asked = rate * 10.0;
+            assert!((f64::from(sent) - asked).abs() <= asked * 0.02 + 1.0, "{sent} instead of {asked}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_not_followed_by_a_flood() {
+        let mut pace = Pace::new(100.0);
+        let hour = Duration::from_secs(3600);
+        let at_once = (0..1_000).take_while(|_| pace.next(hour).is_zero()).count();
+        assert!(at_once <= 11, "{at_once}");
+    }
+}
