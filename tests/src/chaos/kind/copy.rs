@@ -3,10 +3,13 @@
 //! But for the first, they are one loop over librdkafka, which keeps the rules of exactly once, or all of them but one: what
 //! the judge finds then is the work of that rule, and that it finds nothing otherwise shows that it accuses nobody falsely.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kafka_client::{Batch, BoxError, Decision, Kafka, Received, Topic, Transaction, Utf8};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
@@ -14,6 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::Kind;
+use super::handler::told;
 use crate::chaos::dice::Dice;
 use crate::chaos::ledger::{Entry, Pen, What};
 use crate::chaos::order::Order;
@@ -66,13 +70,75 @@ impl Rules {
 /// How long a batch gathers, and how many records it has.
 const GATHERS: Duration = Duration::from_millis(50);
 const MOST_RECORDS: usize = 200;
-/// How long the records of a batch take.
-const WORK: Duration = Duration::from_millis(40);
+/// How long the records of a batch take: so many times this. The one that polls meanwhile takes longer, so that it may well
+/// be a member of another generation when it is done.
+const SLICE: Duration = Duration::from_millis(5);
+const SLICES: usize = 8;
+const SLICES_POLLED: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-// Until the runner of ours is there.
-fn exactly_once(order: &Order) -> Result<(), String> {
-    copy(order, Rules::ALL)
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_once(order: &Order) -> Result<(), String> {
+    let (input, output) = (order.text("input").to_owned(), Topic::new(order.text("output"), Utf8, Utf8));
+    let (pen, fails) = (order.pen(), fails(order));
+    let dice = Arc::new(Mutex::new(Dice::of(order.text("by"), 0)));
+    let process = move |batch: Batch<Received<String, String>>, tx: Transaction| {
+        let (output, pen, dice) = (output.clone(), pen.clone(), dice.clone());
+        async move {
+            if let Some(first) = batch.first() {
+                let (topic, partition, offset) = (first.topic(), first.partition(), first.offset());
+                pen.write(Entry { what: What::Begin, topic, partition, offset, key: "", value: "" });
+            }
+            let (first, second) = batch.split_at(batch.len() / 2);
+            for record in first {
+                tx.send(output.record(record.key(), record.value())).await?;
+            }
+            // Records are in the log by then: a transaction is open that is seen.
+            tokio::time::sleep(SLICE * SLICES as u32).await;
+            for record in second {
+                tx.send(output.record(record.key(), record.value())).await?;
+            }
+            let rolled = dice.lock().number(0..2 * fails);
+            match rolled {
+                0 => Err("the user's code fails".into()),
+                1 => Ok(Decision::Abort),
+                _ => Ok::<_, BoxError>(Decision::GoOn),
+            }
+        }
+    };
+    let (protocol, session) = (order.protocol(), order.session());
+    let timeout = order.time("transaction_timeout").unwrap_or(Duration::from_secs(5));
+    let lanes = order.number("lanes").and_then(|lanes| usize::try_from(lanes).ok()).unwrap_or(1);
+    Kafka::connect(order.text("bootstrap"))
+        .exactly_once(order.text("group"))
+        .from(&Topic::new(input, Utf8, Utf8))
+        .transactional_id(transactional_id(order))
+        .transaction_timeout(timeout)
+        .lanes(lanes)
+        .max_records(MOST_RECORDS)
+        .consumer(move |consumer| {
+            protocol
+                .settle(consumer, session)
+                .set("reconnect.backoff.max.ms", "500")
+                .set("max.poll.interval.ms", "30000")
+                .drain_timeout(Duration::from_secs(10))
+        })
+        .producer(|producer| producer.set("reconnect.backoff.max.ms", "500"))
+        .process(process)
+        .run_until(tokio::task::spawn_blocking(asked_to_end))
+        .await
+        .map(drop)
+        .map_err(told)
+}
+
+/// One of so many transactions is to fail by itself.
+fn fails(order: &Order) -> usize {
+    order.number("fails").and_then(|fails| usize::try_from(fails).ok()).unwrap_or(1_000_000)
+}
+
+/// Of the place among the members: who takes it over aborts what was left open.
+fn transactional_id(order: &Order) -> String {
+    format!("{}-{}", order.text("output"), order.text("slot"))
 }
 
 /// What went wrong with a transaction.
@@ -140,7 +206,7 @@ impl Copier {
             // For the one without offsets in the transaction: what it stores after each.
             .set("enable.auto.commit", (!rules.offsets_in_the_transaction).to_string())
             .set("enable.auto.offset.store", "false")
-            .set("auto.commit.interval.ms", "300")
+            .set("auto.commit.interval.ms", "1000")
             .create_with_context(Watch::default())?;
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", order.text("bootstrap"))
@@ -148,7 +214,7 @@ impl Copier {
             .set("retry.backoff.ms", "20")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "0")
-            .set("transactional.id", format!("{}-{}", order.text("output"), order.text("slot")))
+            .set("transactional.id", transactional_id(order))
             .set("transaction.timeout.ms", order.text("transaction_timeout"))
             // It must be below the transaction's timeout.
             .set("message.timeout.ms", order.text("transaction_timeout"))
@@ -164,7 +230,7 @@ impl Copier {
             rules,
             pen: order.pen(),
             dice: Dice::of(by, 0),
-            fails: order.number("fails").and_then(|fails| usize::try_from(fails).ok()).unwrap_or(usize::MAX),
+            fails: fails(order),
             ahead: Vec::new(),
         })
     }
@@ -251,11 +317,13 @@ impl Copier {
 
     /// Takes its time, and polls meanwhile if it does not care what generation it is in.
     fn work(&mut self) {
-        let until = Instant::now() + WORK;
-        while Instant::now() < until {
-            if self.rules.metadata_with_the_batch {
-                thread::sleep(Duration::from_millis(5));
-            } else if let Some(Ok(record)) = self.consumer.poll(Duration::from_millis(5)) {
+        // Not by the clock, which goes on while the process is stopped.
+        if self.rules.metadata_with_the_batch {
+            (0..SLICES).for_each(|_| thread::sleep(SLICE));
+            return;
+        }
+        for _ in 0..SLICES_POLLED {
+            if let Some(Ok(record)) = self.consumer.poll(SLICE) {
                 self.ahead.push(record.detach());
             }
         }
