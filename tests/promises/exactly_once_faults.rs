@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kafka_client::{Embedded, Error, ErrorKind, Fault, Kafka, Request, Topic, Utf8};
+use kafka_client::{Embedded, Error, ErrorKind, Fault, Kafka, Request, Retry, Topic, Utf8};
 use tests::harness::eventually;
 use tokio::sync::oneshot;
 
@@ -54,7 +54,12 @@ async fn one(request: Request, fault: Fault, times: usize) -> (Result<(), Error>
     let first = producer.transaction(async |tx| Ok(tx.send(lines.record("k", "v")).await?)).await;
     // What is left of the faults was meant for the first.
     broker.fail_requests(request, fault, 0).unwrap();
-    let second = producer.transaction(async |tx| Ok(tx.send(lines.record("k", "w")).await?)).await;
+    let mut second = producer.transaction(async |tx| Ok(tx.send(lines.record("k", "w")).await?)).await;
+    // librdkafka counts a record that a broker has refused, and finds the gap with the next one.
+    let again = |error: &Error| error.kind() == ErrorKind::Aborted && error.retry() == Retry::Temporary;
+    if first.is_err() && second.as_ref().is_err_and(again) {
+        second = producer.transaction(async |tx| Ok(tx.send(lines.record("k", "w")).await?)).await;
+    }
     (first, second)
 }
 
@@ -130,7 +135,9 @@ async fn piped(request: Request, fault: Fault) -> (usize, Result<(), Error>) {
         .exactly_once("g")
         .from(&lines)
         .commit_interval(Duration::from_millis(20))
-        .on_undone(move |_| drop(told.fetch_add(1, Ordering::SeqCst)))
+        .on_undone(move |_| {
+            told.fetch_add(1, Ordering::SeqCst);
+        })
         .process(move |batch, tx| {
             let (copies, counts) = (copies.clone(), counts.clone());
             async move {
@@ -176,7 +183,9 @@ async fn offsets_that_are_refused_undo_the_transaction_and_the_user_hears_nothin
     for (request, fault, times, kind) in cases {
         let (undone, ended) = piped(request, fault).await;
         if undone != times || ended.as_ref().err().map(Error::kind) != kind {
-            wrong.push(format!("{request:?} {fault:?}: undone {undone} times, not {times}; ended with {ended:?}, not {kind:?}"));
+            wrong.push(format!(
+                "{request:?} {fault:?}: undone {undone} times, not {times}; ended with {ended:?}, not {kind:?}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -43,10 +43,8 @@ impl Copy {
     /// Starts a member, which takes so long for a batch.
     fn member(&self, takes: Duration) -> Member {
         let Self { protocol, group, from, to, drain, undone } = self.clone();
-        let customize = move |consumer: kafka_client::ConsumerBuilder| {
-            let consumer = consumer.set("fetch.wait.max.ms", "20").group_protocol(protocol.settled()).drain_timeout(drain);
-            protocol.raw(SESSION).into_iter().fold(consumer, |consumer, (key, value)| consumer.set(key, value))
-        };
+        let customize =
+            move |consumer: kafka_client::ConsumerBuilder| protocol.settle(consumer, SESSION).drain_timeout(drain);
         let pipeline = given::kafka()
             .exactly_once(group)
             .from(&from)
@@ -54,7 +52,9 @@ impl Copy {
             .max_records(400)
             .lanes(2)
             .consumer(customize)
-            .on_undone(move |_| drop(undone.fetch_add(1, Ordering::SeqCst)))
+            .on_undone(move |_| {
+                undone.fetch_add(1, Ordering::SeqCst);
+            })
             .process(move |batch, tx| {
                 let to = to.clone();
                 async move {
@@ -220,7 +220,8 @@ async fn of_two_instances_with_one_transactional_id_one_ends_by_name_and_nothing
     let error = ended.await.unwrap().expect_err("it cannot go on");
     assert!(error.to_string().contains(&format!("transactional.id={id}")), "{error:?}");
     let values = || {
-        let mut values = given::values(&oracle::read_all(Cluster::shared().bootstrap(), to.name(), Isolation::ReadCommitted));
+        let mut values =
+            given::values(&oracle::read_all(Cluster::shared().bootstrap(), to.name(), Isolation::ReadCommitted));
         values.sort_by_key(|value| value.parse::<usize>().unwrap());
         values
     };

@@ -37,7 +37,7 @@ impl MemberProcess {
     /// How much of its memory is in RAM.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("{status}"));
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
