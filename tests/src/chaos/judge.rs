@@ -75,8 +75,7 @@ pub(super) fn at_least_once(evidence: &Evidence<'_>, exposure: usize) -> Finding
     }
 
     findings.breaks("records were handled with another key or value than was produced", &changed(evidence));
-    let deaths: Vec<_> = evidence.deaths().collect();
-    findings.breaks("members died by themselves: who, and the last they said", &deaths);
+    findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
     findings.broken.extend(evidence.unfinished.clone());
     let worst = most.values().max().copied().unwrap_or(0);
     findings.with("exposure", exposure).with("most_exposed", exposed).with("most_repeated_of_a_member", worst)
@@ -122,6 +121,7 @@ pub(super) fn exactly_once(evidence: &Evidence<'_>) -> Findings {
     let (committed, all) = (evidence.committed(), evidence.uncommitted());
     let mut findings = copied(&evidence.input, &committed);
     findings.broken.extend(evidence.unfinished.clone());
+    findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
     let hits = hits(&evidence.lines, &committed, &all);
     findings.counts = Some(hits > 0);
     let died = evidence.deaths().count();
@@ -277,9 +277,14 @@ mod tests {
             order: Order::default(),
             steps: Vec::new(),
         };
-        let life =
-            |(by, disruptions, end): &(char, usize, End)| Life { by: *by, disruptions: *disruptions, end: end.clone() };
+        let life = |(by, disruptions, end): &(char, usize, End)| Life {
+            by: *by,
+            disruptions: *disruptions,
+            replaced: false,
+            end: end.clone(),
+        };
         let evidence = Evidence {
+            worker: &crate::chaos::kind::handler::BY_KEY,
             plan: &plan,
             bootstrap: "",
             output: "",

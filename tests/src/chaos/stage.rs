@@ -162,6 +162,7 @@ impl<'s> Stage<'s> {
                 member.state = State::Suspended { replaced };
                 self.after(away, Later::Resume(by));
                 if replaced {
+                    self.life(by).replaced = true;
                     self.start();
                 }
             }
@@ -281,7 +282,7 @@ impl<'s> Stage<'s> {
         let mut command = Command::new(self.program);
         command.args(["worker", self.kind, &order.to_string()]).stderr(Stdio::from(log));
         self.members.push(Member { by, slot, process: Process::start(&mut command), state: State::Runs });
-        self.lives.push(Life { by, disruptions: 0, end: End::Running });
+        self.lives.push(Life { by, disruptions: 0, replaced: false, end: End::Running });
     }
 
     /// What a member says on standard error.

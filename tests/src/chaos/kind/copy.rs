@@ -26,12 +26,13 @@ use crate::chaos::process::asked_to_end;
 
 /// The runner of ours.
 pub(in crate::chaos) const EXACTLY_ONCE: Kind =
-    Kind { name: "exactly-once", about: "`kafka.exactly_once(..)`", run: exactly_once };
+    Kind { name: "exactly-once", about: "`kafka.exactly_once(..)`", lives: true, run: exactly_once };
 
 /// The loop with all rules.
 pub(in crate::chaos) const CAREFUL: Kind = Kind {
     name: "careful",
     about: "a loop over librdkafka that keeps all rules",
+    lives: false,
     run: |order| copy(order, Rules::ALL),
 };
 
@@ -39,6 +40,7 @@ pub(in crate::chaos) const CAREFUL: Kind = Kind {
 pub(in crate::chaos) const NO_OFFSETS: Kind = Kind {
     name: "no-offsets",
     about: "commits offsets beside its transactions",
+    lives: false,
     run: |order| copy(order, Rules { offsets_in_the_transaction: false, ..Rules::ALL }),
 };
 
@@ -46,6 +48,7 @@ pub(in crate::chaos) const NO_OFFSETS: Kind = Kind {
 pub(in crate::chaos) const NO_REWIND: Kind = Kind {
     name: "no-rewind",
     about: "goes on where it was after an abort",
+    lives: false,
     run: |order| copy(order, Rules { rewinds: false, ..Rules::ALL }),
 };
 
@@ -53,6 +56,7 @@ pub(in crate::chaos) const NO_REWIND: Kind = Kind {
 pub(in crate::chaos) const LATE_METADATA: Kind = Kind {
     name: "late-metadata",
     about: "reads the group's metadata when it commits",
+    lives: false,
     run: |order| copy(order, Rules { metadata_with_the_batch: false, ..Rules::ALL }),
 };
 
