@@ -8,29 +8,31 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kafka_client::{Batch, BoxError, Decision, Kafka, Received, Topic, Transaction, Utf8};
+use kafka_client::{Batch, BoxError, Decision, Kafka, Received, SendError, Topic, Transaction, Utf8};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedMessage;
+use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::Kind;
 use super::handler::told;
 use crate::chaos::dice::Dice;
+use crate::chaos::judge::BATCH;
 use crate::chaos::ledger::{Entry, Pen, What};
 use crate::chaos::order::Order;
 use crate::chaos::process::asked_to_end;
 
 /// The runner of ours.
 pub(in crate::chaos) const EXACTLY_ONCE: Kind =
-    Kind { name: "exactly-once", about: "`kafka.exactly_once(..)`", run: exactly_once };
+    Kind { name: "exactly-once", about: "`kafka.exactly_once(..)`", lives: true, run: exactly_once };
 
 /// The loop with all rules.
 pub(in crate::chaos) const CAREFUL: Kind = Kind {
     name: "careful",
     about: "a loop over librdkafka that keeps all rules",
+    lives: false,
     run: |order| copy(order, Rules::ALL),
 };
 
@@ -38,6 +40,7 @@ pub(in crate::chaos) const CAREFUL: Kind = Kind {
 pub(in crate::chaos) const NO_OFFSETS: Kind = Kind {
     name: "no-offsets",
     about: "commits offsets beside its transactions",
+    lives: false,
     run: |order| copy(order, Rules { offsets_in_the_transaction: false, ..Rules::ALL }),
 };
 
@@ -45,6 +48,7 @@ pub(in crate::chaos) const NO_OFFSETS: Kind = Kind {
 pub(in crate::chaos) const NO_REWIND: Kind = Kind {
     name: "no-rewind",
     about: "goes on where it was after an abort",
+    lives: false,
     run: |order| copy(order, Rules { rewinds: false, ..Rules::ALL }),
 };
 
@@ -52,6 +56,7 @@ pub(in crate::chaos) const NO_REWIND: Kind = Kind {
 pub(in crate::chaos) const LATE_METADATA: Kind = Kind {
     name: "late-metadata",
     about: "reads the group's metadata when it commits",
+    lives: false,
     run: |order| copy(order, Rules { metadata_with_the_batch: false, ..Rules::ALL }),
 };
 
@@ -79,30 +84,29 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_once(order: &Order) -> Result<(), String> {
-    let (input, output) = (order.text("input").to_owned(), Topic::new(order.text("output"), Utf8, Utf8));
-    let (pen, fails) = (order.pen(), fails(order));
-    let dice = Arc::new(Mutex::new(Dice::of(order.text("by"), 0)));
+    let output = Topic::new(order.text("output"), Utf8, Utf8);
+    let pen = order.pen();
+    let batches = Arc::new(Mutex::new(Batches::new(order)));
     let process = move |batch: Batch<Received<String, String>>, tx: Transaction| {
-        let (output, pen, dice) = (output.clone(), pen.clone(), dice.clone());
+        let (output, pen, batches) = (output.clone(), pen.clone(), batches.clone());
         async move {
+            let name = batches.lock().name();
             if let Some(first) = batch.first() {
-                let (topic, partition, offset) = (first.topic(), first.partition(), first.offset());
-                pen.write(Entry { what: What::Begin, topic, partition, offset, key: "", value: "" });
+                pen.write(begun(first.topic(), first.partition(), first.offset(), &name));
             }
             let (first, second) = batch.split_at(batch.len() / 2);
-            for record in first {
-                tx.send(output.record(record.key(), record.value())).await?;
-            }
+            send_all(&tx, &output, first, &name).await?;
             // Records are in the log by then: a transaction is open that is seen.
             tokio::time::sleep(SLICE * SLICES as u32).await;
-            for record in second {
-                tx.send(output.record(record.key(), record.value())).await?;
+            send_all(&tx, &output, second, &name).await?;
+            let fails = batches.lock().fails();
+            if fails {
+                pen.write(abandoned(&name));
             }
-            let rolled = dice.lock().number(0..2 * fails);
-            match rolled {
-                0 => Err("the user's code fails".into()),
-                1 => Ok(Decision::Abort),
-                _ => Ok::<_, BoxError>(Decision::GoOn),
+            match (fails, batch.len() % 2) {
+                (false, _) => Ok::<_, BoxError>(Decision::GoOn),
+                (true, 0) => Ok(Decision::Abort),
+                (true, _) => Err("the user's code fails".into()),
             }
         }
     };
@@ -111,7 +115,7 @@ async fn exactly_once(order: &Order) -> Result<(), String> {
     let lanes = order.number("lanes").and_then(|lanes| usize::try_from(lanes).ok()).unwrap_or(1);
     Kafka::connect(order.text("bootstrap"))
         .exactly_once(order.text("group"))
-        .from(&Topic::new(input, Utf8, Utf8))
+        .from(&Topic::new(order.text("input"), Utf8, Utf8))
         .transactional_id(transactional_id(order))
         .transaction_timeout(timeout)
         .lanes(lanes)
@@ -131,9 +135,52 @@ async fn exactly_once(order: &Order) -> Result<(), String> {
         .map_err(told)
 }
 
-/// One of so many transactions is to fail by itself.
-fn fails(order: &Order) -> usize {
-    order.number("fails").and_then(|fails| usize::try_from(fails).ok()).unwrap_or(1_000_000)
+async fn send_all(
+    tx: &Transaction,
+    output: &Topic<Utf8, Utf8>,
+    records: &[Received<String, String>],
+    batch: &str,
+) -> Result<(), SendError> {
+    for record in records {
+        tx.send(output.record(record.key(), record.value()).header(BATCH, batch)).await?;
+    }
+    Ok(())
+}
+
+/// Names batches, and decides which of them fail by themselves.
+struct Batches {
+    by: String,
+    count: usize,
+    dice: Dice,
+    /// One of so many.
+    fails: usize,
+}
+
+impl Batches {
+    fn new(order: &Order) -> Self {
+        let by = order.text("by");
+        let fails = order.number("fails").and_then(|fails| usize::try_from(fails).ok()).unwrap_or(usize::MAX);
+        Self { by: by.to_owned(), count: 0, dice: Dice::of(by, 0), fails }
+    }
+
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("{}-{}", self.by, self.count)
+    }
+
+    fn fails(&mut self) -> bool {
+        self.dice.number(0..self.fails) == 0
+    }
+}
+
+/// A batch begins with this record.
+fn begun<'e>(topic: &'e str, partition: i32, offset: i64, batch: &'e str) -> Entry<'e> {
+    Entry { what: What::Begin, topic, partition, offset, key: "", value: batch }
+}
+
+/// A batch fails of its own accord.
+fn abandoned(batch: &str) -> Entry<'_> {
+    Entry { what: What::Abandoned, topic: "", partition: -1, offset: -1, key: "", value: batch }
 }
 
 /// Of the place among the members: who takes it over aborts what was left open.
@@ -180,9 +227,7 @@ struct Copier {
     output: String,
     rules: Rules,
     pen: Pen,
-    dice: Dice,
-    /// One of so many transactions fails by itself.
-    fails: usize,
+    batches: Batches,
     /// What was polled while a batch was worked on.
     ahead: Vec<OwnedMessage>,
 }
@@ -221,7 +266,6 @@ impl Copier {
             .create()?;
         producer.init_transactions(PATIENCE)?;
         consumer.subscribe(&[order.text("input")])?;
-        let by = order.text("by");
         Ok(Self {
             consumer,
             producer,
@@ -229,8 +273,7 @@ impl Copier {
             output: order.text("output").to_owned(),
             rules,
             pen: order.pen(),
-            dice: Dice::of(by, 0),
-            fails: fails(order),
+            batches: Batches::new(order),
             ahead: Vec::new(),
         })
     }
@@ -245,9 +288,9 @@ impl Copier {
             return self.rewind();
         }
         let Some(first) = batch.first() else { return Ok(()) };
-        let (topic, partition, offset) = (first.topic(), first.partition(), first.offset());
-        self.pen.write(Entry { what: What::Begin, topic, partition, offset, key: "", value: "" });
-        match self.transaction(&batch, metadata) {
+        let name = self.batches.name();
+        self.pen.write(begun(first.topic(), first.partition(), first.offset(), &name));
+        match self.transaction(&batch, &name, metadata) {
             Ok(()) => Ok(()),
             Err(Failure::Fatal(error)) => Err(error),
             Err(Failure::Abort(error)) => {
@@ -273,16 +316,22 @@ impl Copier {
         batch
     }
 
-    fn transaction(&mut self, batch: &[OwnedMessage], metadata: Option<ConsumerGroupMetadata>) -> Result<(), Failure> {
+    fn transaction(
+        &mut self,
+        batch: &[OwnedMessage],
+        name: &str,
+        metadata: Option<ConsumerGroupMetadata>,
+    ) -> Result<(), Failure> {
         self.producer.begin_transaction()?;
         let (first, second) = batch.split_at(batch.len() / 2);
-        self.send(first)?;
+        self.send(first, name)?;
         // With records in the log: a transaction is open that is seen.
         self.producer.flush(PATIENCE)?;
         self.work();
-        self.send(second)?;
+        self.send(second, name)?;
         self.producer.flush(PATIENCE)?;
-        if self.dice.number(0..self.fails) == 0 {
+        if self.batches.fails() {
+            self.pen.write(abandoned(name));
             return Err(Failure::Abort("the user's code fails".to_owned()));
         }
         let mut next = TopicPartitionList::new();
@@ -306,10 +355,11 @@ impl Copier {
         Ok(())
     }
 
-    fn send(&self, records: &[OwnedMessage]) -> Result<(), Failure> {
+    fn send(&self, records: &[OwnedMessage], name: &str) -> Result<(), Failure> {
         for record in records {
             let (key, value) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
-            let sent = self.producer.send(BaseRecord::to(&self.output).key(key).payload(value));
+            let headers = OwnedHeaders::new().insert(Header { key: BATCH, value: Some(name) });
+            let sent = self.producer.send(BaseRecord::to(&self.output).key(key).payload(value).headers(headers));
             sent.map_err(|(error, _)| error)?;
         }
         Ok(())
