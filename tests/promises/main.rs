@@ -14,6 +14,7 @@ mod concurrency;
 mod config_changes;
 mod consumer_cancel_safety;
 mod consumer_config;
+mod dead_letters;
 mod embedded_equals_real;
 mod evicted_while_draining;
 mod finished_is_committed;

@@ -41,6 +41,11 @@ pub(crate) enum Verdict {
 }
 
 impl Orders {
+    /// What tells one job from another.
+    pub(crate) fn told(&self) -> String {
+        format!("{:?}|{:?}|{:?}|{}|{}", self.selection, self.target, self.shape, self.accept_damage, self.duplicates)
+    }
+
     /// Where it would go, or why it stays.
     pub(crate) fn destination<'a>(&'a self, letter: &'a DeadLetter<'a>) -> Result<&'a str, Refusal<'a>> {
         match letter.refusal() {
