@@ -10,7 +10,7 @@
 mod check;
 mod property;
 
-pub(crate) use check::{check_client, check_consumer, check_producer};
+pub(crate) use check::{check_client, check_consumer, check_plain, check_producer};
 use property::is_secret;
 pub(crate) use property::is_security;
 

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Stuck,
     /// An interceptor, callback, partitioner or handler panicked.
     Panicked,
+    /// The transaction was aborted: nothing of it is visible to `read_committed` consumers.
+    Aborted,
     /// A topic exists, but not as asked for.
     Mismatch,
     /// Kafka answered with an error that has no kind of its own here; [`Error::code`] names it.
@@ -227,7 +229,9 @@ fn classify(error: &NativeError) -> (ErrorKind, Retry) {
         | Code::FencedInstanceId
         | Code::FencedMemberEpoch
         | Code::AssignmentLost
-        | Code::Fenced => (Kind::Fenced, Permanent),
+        | Code::Fenced
+        | Code::ProducerFenced
+        | Code::InvalidProducerEpoch => (Kind::Fenced, Permanent),
         Code::PurgeQueue | Code::PurgeInflight => (Kind::Closed, Permanent),
         Code::InvalidArgument => (Kind::Config, Permanent),
         _ if error.retriable => (Kind::Broker, Temporary),

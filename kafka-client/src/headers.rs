@@ -5,6 +5,7 @@ use std::fmt;
 
 use kafka_serde::{AddHeader, FindHeader};
 
+use crate::consumer::Kept;
 use crate::native::headers::HeaderList;
 
 /// The headers of a record to send, or of one that came back: ordered, duplicates and nulls kept.
@@ -152,17 +153,32 @@ impl fmt::Debug for Header<'_> {
 /// The headers of a record that was read: looked up in place, parsed only when somebody asks.
 #[derive(Clone, Copy)]
 pub struct HeadersRef<'a> {
-    native: Option<&'a HeaderList>,
+    list: List<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum List<'a> {
+    None,
+    Native(&'a HeaderList),
+    Kept(&'a Kept),
 }
 
 impl<'a> HeadersRef<'a> {
     pub(crate) fn new(native: Option<&'a HeaderList>) -> Self {
-        Self { native }
+        Self { list: native.map_or(List::None, List::Native) }
+    }
+
+    pub(crate) fn kept(kept: &'a Kept) -> Self {
+        Self { list: List::Kept(kept) }
     }
 
     /// How many headers there are.
     pub fn len(&self) -> usize {
-        self.native.map_or(0, HeaderList::len)
+        match self.list {
+            List::None => 0,
+            List::Native(list) => list.len(),
+            List::Kept(kept) => kept.headers(),
+        }
     }
 
     /// Whether there are none.
@@ -172,9 +188,14 @@ impl<'a> HeadersRef<'a> {
 
     /// The headers in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Header<'a>> + use<'a> {
-        let native = self.native;
+        let list = self.list;
         (0..self.len()).filter_map(move |index| {
-            native.and_then(|list| list.get(index)).map(|(name, value)| Header { name, value })
+            let header = match list {
+                List::None => None,
+                List::Native(list) => list.get(index),
+                List::Kept(kept) => kept.header(index),
+            };
+            header.map(|(name, value)| Header { name, value })
         })
     }
 
@@ -185,7 +206,8 @@ impl<'a> HeadersRef<'a> {
 
     /// A copy that can be sent again.
     pub fn to_owned(&self) -> Headers {
-        Headers::copy_of(self.native)
+        let copy = |header: Header<'_>| (Box::from(header.name), header.value.map(Box::from));
+        Headers { list: self.iter().map(copy).collect() }
     }
 }
 

@@ -16,8 +16,10 @@ mod record;
 mod headers;
 mod interceptor;
 mod partitioner;
+mod outage;
 mod producer;
 mod consumer;
+mod transaction;
 mod admin;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -33,10 +35,11 @@ pub use admin::{
     TopicDescription, TopicSpec,
 };
 pub use consumer::{
-    Acknowledgeable, Assigned, Assignor, Batching, BoxError, Completion, Concurrency, Consumer, ConsumerBuilder,
-    ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health,
-    Incoming, Lag, OnStuck, PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener,
-    Received, RecordStream, StartAt, StartFrom, StuckHandler,
+    Acknowledgeable, Assigned, Assignor, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency,
+    Consumer, ConsumerBuilder, ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GivenBack,
+    GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck, PartitionStatus, PartitionStream,
+    PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler, Schedule,
+    StartAt, StartFrom, StuckHandler, Turn, Undecoded,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};
@@ -54,6 +57,10 @@ pub use producer::{
 pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
+pub use transaction::{
+    Batch, Decision, ExactlyOnce, ExactlyOnceBuilder, Pipeline, Poisoned, ReadyPipeline, Transaction,
+    TransactionalProducer, TransactionalProducerBuilder, Undone,
+};
 
 /// For `benches` of this workspace alone; no promise is made about it.
 #[cfg(feature = "internals")]

@@ -7,6 +7,7 @@
 //!     │    ├─ Event        delivery reports, rebalances, commit results, errors, logs, admin results
 //!     │    └─ Message      one consumed record; borrowed views, headers parsed on demand
 //!     ├─ Partitions  rd_kafka_topic_partition_list_t
+//!     ├─ Membership  rd_kafka_consumer_group_metadata_t; transactions are calls of the client
 //!     └─ Mock        rd_kafka_mock_cluster_t
 //! ```
 //!
@@ -27,6 +28,7 @@ pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod token;
 pub(crate) mod topic;
+pub(crate) mod transaction;
 
 pub(crate) use client::{Client, Role};
 pub(crate) use code::{Code, NativeError};
@@ -37,6 +39,7 @@ pub(crate) use queue::Queue;
 pub(crate) use signal::Signal;
 pub(crate) use token::{Owner, Token};
 pub(crate) use topic::Topic;
+pub(crate) use transaction::Membership;
 
 #[cfg(all(test, feature = "embedded"))]
 #[allow(clippy::unwrap_used, reason = "a test may fail")]

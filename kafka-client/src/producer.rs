@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   send / enqueue / send_with / send_batch / Sender
-//!      │  encode into a reused buffer            (a missing schema is awaited, then again)
+//!      │  encode into a reused buffer            (a missing schema is awaited, an outage waited out, then again)
 //!      │  partitioner, permit (records, bytes)   (no room: wait in line, first come first served)
 //!      ▼  interceptors
 //!   librdkafka ──▶ broker
@@ -21,7 +21,9 @@ mod delivery;
 mod events;
 mod handles;
 mod many;
+mod missing;
 mod outcome;
+mod poison;
 mod ring;
 mod sender;
 mod slot;
@@ -40,14 +42,16 @@ pub(crate) use callbacks::panic_text;
 pub use delivery::Delivery;
 pub(crate) use handles::Handle;
 pub use outcome::{Delivered, Outcome, SendError, TrySendError};
+pub(crate) use poison::Poison;
 pub use sender::Sender;
 pub(crate) use slot::Slot;
 
 use self::attempt::{Attempt, Refused, full};
 use self::callbacks::{Callback, Runners};
-use self::core::{Core, Count, Permit};
+use self::core::{Core, Count};
 use self::events::{Control, Ending};
 use self::handles::Handles;
+use self::missing::{Told, Waiting};
 use self::soon::Soon;
 use crate::error::{Error, ErrorKind};
 use crate::interceptor::ProducerInterceptor;
@@ -109,13 +113,15 @@ struct Shared {
     interceptors: Vec<Arc<dyn ProducerInterceptor>>,
     /// Neither partitioner nor interceptors.
     simple: bool,
+    /// How long an outage is waited out that keeps a record from being encoded (`message.timeout.ms`).
+    delivery_timeout: Option<Duration>,
+    told: Told,
+    /// Whether something is being fetched that nobody waits for.
+    fetching: Arc<AtomicBool>,
     #[cfg(feature = "embedded")]
     _embedded: Option<Arc<crate::embedded::Embedded>>,
 }
 
-/// How often a record may miss something before that is an error: each miss is another schema, or a registry that
-/// forgets.
-const MOST_MISSES: usize = 8;
 /// How long a producer that was dropped goes on.
 const DROP_GRACE: Duration = Duration::from_secs(30);
 /// One step of a native flush, after which it looks whether anybody still waits.
@@ -128,7 +134,8 @@ impl Producer {
     ///
     /// # Errors
     /// The [`SendError`] says what went wrong, whether the record may be in the log, and gives it back. Retries have
-    /// been made already (for `message.timeout.ms`, 5 minutes by default).
+    /// been made already (for `message.timeout.ms`, 5 minutes by default), those of a schema registry that is down
+    /// included; then its kind is [`ErrorKind::Timeout`], and the registry's error is its source.
     ///
     /// # Cancel safety
     /// Dropping the future before the record has its place in the queue: it is not sent. After that: it is sent, and
@@ -151,19 +158,23 @@ impl Producer {
         let slot = match shared.attempt(&record, &mut None, &mut None) {
             Attempt::Placed(slot) => slot,
             Attempt::Failed(error) => return Err(error),
-            need => match tokio::time::timeout(wait, shared.admit_slowly(&record, need, &mut None)).await {
-                Ok(admitted) => admitted?,
-                Err(_) => {
-                    let text = format!("no room in the queue within {wait:?}; the record was not accepted");
-                    let error = Error::new(ErrorKind::Timeout, text).with_retry(crate::Retry::Temporary);
-                    return Err(shared.unaccepted(&record, error));
+            need => {
+                let mut waiting = Waiting::new();
+                let mut no_callback = None;
+                let admitting = shared.admit_slowly(&record, need, &mut no_callback, &mut waiting);
+                match tokio::time::timeout(wait, admitting).await {
+                    Ok(admitted) => admitted?,
+                    Err(_) => return Err(shared.unaccepted(&record, waiting.too_late(wait))),
                 }
-            },
+            }
         };
         Delivery::new(slot).within(wait.saturating_sub(start.elapsed())).await
     }
 
-    /// Puts a record in the queue, waiting for room if need be, and returns its [`Delivery`].
+    /// Puts a record in the queue, waiting for room and for a schema if need be, and returns its [`Delivery`].
+    ///
+    /// A record whose schema cannot be fetched now waits for the registry (for `message.timeout.ms`); others, whose
+    /// schemas are known, do not wait for it.
     ///
     /// Order is call order: where there is room, the record has its place when this function returns its future,
     /// before that is polled. Else it stands in line from the first poll on: first come, first served.
@@ -191,7 +202,11 @@ impl Producer {
         match self.shared().otherwise(&record, refused, &mut None) {
             Attempt::Placed(slot) => Soon::now(Delivery::new(slot)),
             need => {
-                Soon::later(async move { self.shared().admit_slowly(record, need, &mut None).await.map(Delivery::new) })
+                let shared = self.shared();
+                Soon::later(async move {
+                    let mut waiting = Waiting::new();
+                    shared.admit_slowly(record, need, &mut None, &mut waiting).await.map(Delivery::new)
+                })
             }
         }
     }
@@ -200,15 +215,17 @@ impl Producer {
     ///
     /// # Errors
     /// Gives the record back: [`ErrorKind::Full`] where there is no room, or where something has to be fetched first
-    /// (a schema, the partition count); and as [`enqueue`](Self::enqueue).
+    /// (a schema, the partition count), which is then fetched in the background, in an async runtime; and as
+    /// [`enqueue`](Self::enqueue).
     pub fn try_enqueue<R: Sendable>(&self, record: R) -> Result<Delivery, TrySendError<R>> {
         match self.shared().attempt(&record, &mut None, &mut None) {
             Attempt::Placed(slot) => Ok(Delivery::new(slot)),
             Attempt::Full(_) => Err(TrySendError::new(full(), record)),
-            Attempt::Miss(_) | Attempt::Uncounted(_) => {
-                let error = Error::new(ErrorKind::Full, "not ready yet: a schema or the partition count is missing");
-                Err(TrySendError::new(error.with_retry(crate::Retry::Temporary), record))
+            Attempt::Miss(miss) => {
+                self.shared().fetch_beside(miss);
+                Err(TrySendError::new(not_ready("a schema"), record))
             }
+            Attempt::Uncounted(_) => Err(TrySendError::new(not_ready("the partition count"), record)),
             Attempt::Failed(error) => Err(TrySendError::new(error.into_parts().0, record)),
         }
     }
@@ -247,7 +264,13 @@ impl Producer {
     ) -> Soon<(), impl Future<Output = Result<(), SendError>> + use<'_, R>> {
         match self.shared().otherwise(&record, refused, &mut callback) {
             Attempt::Placed(_) => Soon::now(()),
-            need => Soon::later(async move { self.shared().admit_slowly(record, need, &mut callback).await.map(drop) }),
+            need => {
+                let shared = self.shared();
+                Soon::later(async move {
+                    let mut waiting = Waiting::new();
+                    shared.admit_slowly(record, need, &mut callback, &mut waiting).await.map(drop)
+                })
+            }
         }
     }
 
@@ -298,6 +321,16 @@ impl Producer {
         report
     }
 
+    /// For the transactions of this producer.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.shared().client
+    }
+
+    /// What has failed since it was last taken; `None` outside transactions.
+    pub(crate) fn poison(&self) -> Option<&Poison> {
+        self.shared().control.poison.as_ref()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
@@ -310,33 +343,18 @@ impl Shared {
         record: R,
         mut need: Attempt,
         callback: &mut Option<Callback>,
+        waiting: &mut Waiting,
     ) -> Result<&'static Slot, SendError> {
-        let mut permit = None;
-        for _ in 0..MOST_MISSES {
+        loop {
             if let Attempt::Failed(error) = need {
                 return Err(error);
             }
-            let met = self.meet(need, &mut permit).await;
-            met.map_err(|error| SendError::new(error.with_topic(record.topic_text()), false, None))?;
-            need = match self.attempt(&record, &mut permit, callback) {
+            let met = self.meet(need, record.topic_text(), waiting).await;
+            met.map_err(|error| self.unaccepted(&record, error))?;
+            need = match self.attempt(&record, &mut waiting.permit, callback) {
                 Attempt::Placed(slot) => return Ok(slot),
                 need => need,
             };
-        }
-        Err(forgetful(record.topic_text()))
-    }
-
-    /// Awaits what an attempt lacked.
-    async fn meet(&self, need: Attempt, permit: &mut Option<Permit>) -> Result<(), Error> {
-        match need {
-            Attempt::Full(bytes) => {
-                // Without a permit the producer is closed: the next try is refused, with the record.
-                *permit = self.core.acquire(1, bytes).await.ok();
-                Ok(())
-            }
-            Attempt::Miss(miss) => miss.resolve().await.map_err(Error::unencodable),
-            Attempt::Uncounted(handle) => handle.ask_partitions().await,
-            Attempt::Placed(_) | Attempt::Failed(_) => Ok(()),
         }
     }
 
@@ -369,14 +387,14 @@ impl Shared {
     }
 }
 
+fn not_ready(missing: &str) -> Error {
+    let text = format!("not ready yet: {missing} is being fetched");
+    Error::new(ErrorKind::Full, text).with_retry(crate::Retry::Temporary)
+}
+
 /// A moment so far away, or the end of time as far as clocks go.
 fn after(start: Instant, wait: Duration) -> Instant {
     start.checked_add(wait).unwrap_or_else(|| start + Duration::from_secs(60 * 60 * 24 * 365))
-}
-
-fn forgetful(topic: &str) -> SendError {
-    let text = format!("something was missing again after {MOST_MISSES} fetches");
-    SendError::new(Error::new(ErrorKind::Encode, text).with_topic(topic), false, None)
 }
 
 impl Drop for OwnedProducer {
@@ -417,7 +435,7 @@ impl fmt::Debug for Producer {
 }
 
 /// How the records that a flush or close waited for have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "records may have failed"]
 pub struct FlushReport {
     /// Acknowledged by the broker.

@@ -126,6 +126,13 @@ impl RawRecord {
         &self.topic
     }
 
+    /// The same record for another topic, on a partition of the partitioner's choice.
+    #[must_use]
+    pub fn for_topic(mut self, topic: impl Into<String>) -> Self {
+        (self.topic, self.partition) = (topic.into(), None);
+        self
+    }
+
     pub(crate) fn set_intercepted(&mut self, intercepted: bool) {
         self.intercepted = intercepted;
     }

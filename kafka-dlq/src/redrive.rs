@@ -15,6 +15,9 @@ mod pace;
 mod report;
 mod survey;
 mod run;
+mod execute;
+#[cfg(feature = "expressions")]
+mod expression;
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,6 +87,7 @@ impl Redrive {
             loop_cap: DEFAULT_LOOP_CAP,
             parking: None,
             transform: None,
+            changes: None,
             check: None,
         };
         Self {

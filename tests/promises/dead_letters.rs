@@ -122,3 +122,173 @@ async fn what_a_target_would_refuse_is_left_with_the_reason() {
     assert_eq!(nowhere.sent(), 0);
     assert_eq!(nowhere.left().get("there is no topic no-such-topic"), Some(&3));
 }
+
+/// The offsets in the values, sorted.
+fn ids(sent: &[Stored]) -> Vec<i64> {
+    let mut ids: Vec<i64> = sent.iter().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn id(stored: &Stored) -> i64 {
+    let text = given::text(stored.value.as_deref());
+    text.trim_start_matches("{\"id\":").trim_end_matches('}').parse().unwrap()
+}
+
+/// Each key's records in the order in which they were dead-lettered.
+fn assert_ordered(sent: &[Stored]) {
+    for partition in 0..8 {
+        for key in 0..7 {
+            let of_key = |stored: &&Stored| stored.partition == partition && id(stored) % 7 == key;
+            let ids: Vec<i64> = sent.iter().filter(of_key).map(id).collect();
+            assert!(ids.is_sorted(), "{ids:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_goes_back_is_bit_for_bit_what_it_was() {
+    let given = Given::new(3);
+    let mut odd = given.letter(1, "a");
+    (odd.key, odd.value) = (Some(vec![0xff, 0]), Some(vec![0xfe, 0xff, 0]));
+    let mut tombstone = given.letter(2, "a");
+    (tombstone.key, tombstone.value) = (None, None);
+    let mut empty = given.letter(3, "a");
+    empty.value = Some(Vec::new());
+    let letters = [odd, tombstone, empty];
+    given.write(letters.clone()).await;
+    let report =
+        given.redrive().mark(false).keep_partition(true).run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!((report.sent(), report.is_dry_run()), (3, false), "{report}");
+
+    let sent = given.sent();
+    assert_eq!(sent.len(), 3);
+    for (offset, letter) in (1..).zip(&letters) {
+        let stored = sent.iter().find(|stored| stored.partition == offset % 3).unwrap();
+        assert_eq!((&stored.key, &stored.value), (&letter.key, &letter.value));
+        let headers: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+            application().iter().map(|header| (header.name_bytes().to_vec(), header.value().map(Vec::from))).collect();
+        let stored: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+            stored.headers.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect();
+        assert_eq!(stored, headers);
+    }
+}
+
+#[tokio::test]
+async fn the_same_job_goes_on_where_it_stopped_and_sends_nothing_twice() {
+    let given = Given::new(3);
+    given.write((0..300).map(|offset| given.letter(offset, "a"))).await;
+    for sent in [100, 200, 300] {
+        let report = given.redrive().limit(100).run_until(std::future::pending::<()>()).await.unwrap();
+        assert_eq!(report.sent(), 100, "{report}");
+        assert_eq!(given.sent().len(), sent);
+    }
+    let report = given.redrive().run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!((report.sent(), report.dealt_with_before()), (0, 300), "{report}");
+    assert_eq!(ids(&given.sent()), (0..300).collect::<Vec<_>>());
+    assert_ordered(&given.sent());
+
+    // What comes later is the same job's, the next time.
+    given.write([given.letter(300, "a")]).await;
+    let report = given.redrive().run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!(report.sent(), 1, "{report}");
+}
+
+#[tokio::test]
+async fn a_job_that_is_dropped_at_any_point_goes_on_and_sends_each_once() {
+    let given = Given::new(3);
+    given.write((0..2_000).map(|offset| given.letter(offset, "a"))).await;
+    for cut_ms in [300, 900, 1_500, 2_100] {
+        let job = given.redrive().rate(400.0).run_until(std::future::pending::<()>());
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(cut_ms), job).await;
+    }
+    given.redrive().run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!(ids(&given.sent()), (0..2_000).collect::<Vec<_>>());
+    assert_ordered(&given.sent());
+}
+
+#[tokio::test]
+async fn two_copies_at_once_share_the_work_and_send_each_once() {
+    let given = Given::new(4);
+    given.write((0..2_000).map(|offset| given.letter(offset, "a"))).await;
+    let copy = || async { given.redrive().run_until(std::future::pending::<()>()).await.unwrap() };
+    let (one, other) = tokio::join!(copy(), copy());
+    assert_eq!(one.sent() + other.sent(), 2_000, "{one}\n{other}");
+    assert_eq!(ids(&given.sent()), (0..2_000).collect::<Vec<_>>());
+    assert_ordered(&given.sent());
+}
+
+#[tokio::test]
+async fn a_selective_job_does_not_hide_what_it_left() {
+    let given = Given::new(2);
+    given.write((0..20).map(|offset| given.letter(offset, if offset % 2 == 0 { "timeout" } else { "decode" }))).await;
+    let timeouts = given.redrive().select(Selection::all().reason("timeout"));
+    let report = timeouts.run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!((report.sent(), report.left().get("not selected")), (10, Some(&10)), "{report}");
+    let others = given.redrive().select(Selection::all().reason("decode"));
+    assert_eq!(others.dry_run().await.unwrap().sent(), 10);
+    assert_eq!(others.run_until(std::future::pending::<()>()).await.unwrap().sent(), 10);
+    assert_eq!(ids(&given.sent()), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_came_back_too_often_is_parked_with_its_history() {
+    let given = Given::new(1);
+    let lot = given::topic("orders.parked", 1);
+    let mut often = given.letter(1, "a");
+    often.headers.push("dlq.redrives", "3");
+    given.write([often, given.letter(2, "a")]).await;
+    let redrive = given.redrive().loop_cap(3).parking_lot(lot.name());
+    let report = redrive.run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!((report.sent(), report.parked()), (1, 1), "{report}");
+    let parked = given::log(&lot);
+    assert_eq!(parked.len(), 1);
+    assert!(parked[0].headers.iter().any(|(name, _)| name == "dlq.topic"), "with its history");
+    // The other has been marked.
+    let sent = given.sent();
+    assert!(sent[0].headers.iter().any(|(name, value)| name == "dlq.redrives" && value.as_deref() == Some(&b"1"[..])));
+}
+
+#[tokio::test]
+async fn a_record_that_comes_back_ends_the_job() {
+    let given = Given::new(1);
+    given.write((0..1_000).map(|offset| given.letter(offset, "a"))).await;
+    let comes_back = async {
+        tests::harness::eventually("some are sent", std::time::Duration::from_secs(60), async || {
+            !given.sent().is_empty()
+        })
+        .await;
+        let mut back = given.letter(5_000, "a");
+        back.headers.push("dlq.redrives", "1");
+        given.write([back]).await;
+    };
+    let job = given.redrive().rate(20.0).stop_on_repeat(true);
+    let (report, ()) = tokio::join!(job.run_until(std::future::pending::<()>()), comes_back);
+    let report = report.unwrap();
+    assert!(matches!(report.end(), kafka_dlq::End::Repeated(place) if place.ends_with("@1000")), "{report}");
+    assert!(report.sent() < 1_000);
+    assert_eq!(given.sent().len() as u64, report.sent(), "what is told is what was committed");
+}
+
+#[tokio::test]
+async fn a_run_leaves_an_audit_record() {
+    let given = Given::new(1);
+    let audits = given::topic("audit", 1);
+    given.write([given.letter(1, "a")]).await;
+    given.redrive().audit(audits.name(), "ann").run_until(std::future::pending::<()>()).await.unwrap();
+    let log = given::log(&audits);
+    let audit: serde_json::Value = serde_json::from_slice(log[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!((&audit["who"], &audit["sent"]), (&"ann".into(), &1.into()));
+    assert_eq!(audit["source"], given.letters.name());
+}
+
+#[tokio::test]
+async fn a_rate_is_kept() {
+    let given = Given::new(3);
+    given.write((0..600).map(|offset| given.letter(offset, "a"))).await;
+    let begun = std::time::Instant::now();
+    given.redrive().rate(200.0).run_until(std::future::pending::<()>()).await.unwrap();
+    // Load may only make it slower.
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(2_900), "{:?}", begun.elapsed());
+    assert_eq!(ids(&given.sent()), (0..600).collect::<Vec<_>>());
+}

@@ -1,7 +1,7 @@
-//! A member that is taken for dead while it drains commits nothing any more: what it finishes late moves no offset
-//! back, whether the partitions have another owner by then or none.
+//! A member that is taken for dead while it drains, for its session or for `max.poll.interval.ms`, commits nothing any
+//! more: what it finishes late moves no offset back, whether the partitions have another owner by then or none. Others
+//! repeat no more of its work than its bound on exposure.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,43 @@ use crate::protocol::{Protocol, SHORT_SESSION, millis};
 /// What a member is in the middle of when it is stopped.
 const HELD: i64 = 5;
 const RECORDS: i64 = 10;
+/// The bound on what the stopped member may have handed out and not committed: what others repeat of it.
+const EXPOSURE: usize = 4;
+
+/// Why the broker takes the stopped member for dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Because {
+    /// It was not heard of for a session: the whole process stood still.
+    OfItsSession,
+    /// Its heartbeats went on, and it has not answered the rebalance within `max.poll.interval.ms`: all threads of
+    /// its runtime are blocked, so that nobody there could keep a deadline.
+    OfMaxPoll,
+}
+
+impl Because {
+    fn session(self) -> Duration {
+        match self {
+            Self::OfItsSession => SHORT_SESSION,
+            Self::OfMaxPoll => Duration::from_secs(6),
+        }
+    }
+
+    fn max_poll(self, protocol: Protocol) -> Duration {
+        match self {
+            Self::OfItsSession => Duration::from_secs(30),
+            // With KIP-848 the heartbeat is the broker's: the builder reckons with 5 s.
+            Self::OfMaxPoll if protocol == Protocol::Consumer => Duration::from_secs(10),
+            Self::OfMaxPoll => Duration::from_secs(6),
+        }
+    }
+
+    fn drain(self) -> Duration {
+        match self {
+            Self::OfItsSession => Duration::from_secs(20),
+            Self::OfMaxPoll => Duration::from_secs(4),
+        }
+    }
+}
 
 /// When the stopped member's handlers finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +73,15 @@ enum Owner {
 }
 
 macro_rules! promises {
-    ($($name:ident: $protocol:ident, $finishes:ident, $owner:ident;)*) => {$(
+    ($because:ident: $($name:ident: $protocol:ident, $finishes:ident, $owner:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            commits_nothing(Protocol::$protocol, Finishes::$finishes, Owner::$owner).await;
+            commits_nothing(Protocol::$protocol, Because::$because, Finishes::$finishes, Owner::$owner).await;
         }
     )*};
 }
 
-promises! {
+promises! { OfItsSession:
     with_range_what_is_finished_at_once_moves_no_offset_back: Range, AtOnce, Another;
     with_range_what_is_finished_later_moves_no_offset_back: Range, Later, Another;
     with_range_what_is_finished_at_once_moves_no_offset_of_an_empty_group_back: Range, AtOnce, Nobody;
@@ -56,29 +93,45 @@ promises! {
     with_the_consumer_protocol_what_is_finished_later_moves_no_offset_of_an_empty_group_back: Consumer, Later, Nobody;
 }
 
-async fn commits_nothing(protocol: Protocol, finishes: Finishes, owner: Owner) {
-    let (seen, lines) = evicted("ours", protocol, finishes, owner).await;
-    let what = format!("{protocol:?}, {finishes:?}, {owner:?}");
+promises! { OfMaxPoll:
+    with_range_past_max_poll_what_is_finished_moves_no_offset_back: Range, AtOnce, Another;
+    with_range_past_max_poll_what_is_finished_moves_no_offset_of_an_empty_group_back: Range, AtOnce, Nobody;
+    with_cooperative_sticky_past_max_poll_what_is_finished_moves_no_offset_back: Cooperative, AtOnce, Another;
+    with_cooperative_sticky_past_max_poll_what_is_finished_moves_no_offset_of_an_empty_group_back:
+        Cooperative, AtOnce, Nobody;
+    with_the_consumer_protocol_past_max_poll_what_is_finished_moves_no_offset_back: Consumer, AtOnce, Another;
+    with_the_consumer_protocol_past_max_poll_what_is_finished_moves_no_offset_of_an_empty_group_back:
+        Consumer, AtOnce, Nobody;
+}
+
+async fn commits_nothing(protocol: Protocol, because: Because, finishes: Finishes, owner: Owner) {
+    let (seen, lines) = evicted("ours", protocol, because, finishes, owner).await;
+    let what = format!("{protocol:?}, {because:?}, {finishes:?}, {owner:?}");
+    assert!(lines.count('a', What::Lost) > 0, "{what}: it was taken for dead");
     assert_eq!(seen.back, [], "{what}: offsets moved back");
     assert_eq!(seen.ahead, [], "{what}: commits were ahead of what was finished");
     // Of a partition that was being taken away, all that may be repeated is what was in the middle. One that it was to
-    // keep it reads on, until the group says that it is no member.
-    let beyond = lines.begun_twice().into_iter().filter(|(_, offset)| *offset != HELD);
-    let beyond: BTreeSet<i32> = beyond.map(|(partition, _)| partition).collect();
-    let kept = if protocol == Protocol::Range { 0 } else { 1 };
-    assert!(beyond.len() <= kept, "{what}: {:?}", lines.begun_twice());
+    // keep it reads on, until the group says that it is no member: no further than the bound on exposure lets it.
+    let twice = lines.begun_twice();
+    let moved = |partition: &i32| twice.iter().all(|(of, offset)| of != partition || *offset == HELD);
+    let moved = (0..2).filter(moved).count();
+    assert!(moved >= if protocol == Protocol::Range { 2 } else { 1 }, "{what}: {twice:?}");
+    assert!(twice.len() <= EXPOSURE, "{what}: {twice:?}");
 }
 
-/// The same checks find what a consumer does that knows no epoch.
+/// The same checks find what a consumer does that knows no epoch, and no bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_epoch_what_is_finished_late_moves_offsets_back() {
-    let (seen, _) = evicted("late", Protocol::Range, Finishes::Later, Owner::Another).await;
+    let late = evicted("late", Protocol::Range, Because::OfItsSession, Finishes::Later, Owner::Another);
+    let (seen, lines) = late.await;
     assert!(!seen.back.is_empty(), "the check finds offsets that moved back: {seen:?}");
+    let twice = lines.begun_twice();
+    assert!(twice.len() > EXPOSURE, "the check finds more than the bound allows: {twice:?}");
 }
 
-async fn evicted(kind: &str, protocol: Protocol, finishes: Finishes, owner: Owner) -> (Seen, Lines) {
+async fn evicted(kind: &str, protocol: Protocol, because: Because, finishes: Finishes, owner: Owner) -> (Seen, Lines) {
     let bootstrap = Cluster::shared().bootstrap();
-    let (topic, group) = (given::topic("orders", 2), protocol.group(SHORT_SESSION));
+    let (topic, group) = (given::topic("orders", 2), protocol.group(because.session()));
     let ledger = Arc::new(Ledger::new());
     let gate = ledger.sign("gate");
     for partition in [0, 1] {
@@ -90,9 +143,12 @@ async fn evicted(kind: &str, protocol: Protocol, finishes: Finishes, owner: Owne
         .with("bootstrap", bootstrap)
         .with("topic", topic.name())
         .with("group", &group)
-        .with("session", millis(SHORT_SESSION))
-        .with("drain", 20_000)
+        .with("session", millis(because.session()))
+        .with("max_poll", millis(because.max_poll(protocol)))
+        .with("drain", millis(because.drain()))
+        .with("exposure", EXPOSURE)
         .with("work", 20)
+        .with("block", ledger.sign("block").display())
         .with("hold", HELD)
         .with("gate", gate.display());
     let a = MemberProcess::start(&order, 'a', &ledger);
@@ -104,12 +160,17 @@ async fn evicted(kind: &str, protocol: Protocol, finishes: Finishes, owner: Owne
     commits(&group, &topic, &[(0, HELD), (1, HELD)]).await;
     let watch = CommitWatch::start(bootstrap, &group, topic.name(), 2, &ledger);
 
+    if because == Because::OfMaxPoll {
+        std::fs::write(ledger.sign("block"), "").unwrap();
+    }
     let b = member_b(protocol, &group, &topic, &ledger);
     if kind == "ours" {
         eventually("a drains", SOON, async || ledger.lines().count('a', What::Draining) > 0).await;
     }
-    a.suspend();
-    // Its session ends, and the other one does all the work.
+    if because == Because::OfItsSession {
+        a.suspend();
+    }
+    // It is taken for dead, and the other one does all the work.
     commits(&group, &topic, &[(0, RECORDS), (1, RECORDS)]).await;
     let b = match owner {
         Owner::Another => Some(b),
@@ -124,7 +185,7 @@ async fn evicted(kind: &str, protocol: Protocol, finishes: Finishes, owner: Owne
     let before = ledger.lines().count('a', What::Assigned);
     a.resume();
     match kind {
-        // Longer than the heartbeat that tells it.
+        // Longer than the heartbeat that tells it. (Where it was never suspended, it may be back already.)
         "ours" => tokio::time::sleep(Duration::from_millis(1_500)).await,
         _ => eventually("a is back", SOON, async || ledger.lines().count('a', What::Assigned) > before).await,
     }

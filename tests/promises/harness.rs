@@ -5,11 +5,5 @@ mod failures;
 mod missing;
 mod views;
 
-use std::path::{Path, PathBuf};
-
-/// This test binary, to be run again as a child, even if it has been built anew since it was started.
-pub(crate) fn this_binary() -> PathBuf {
-    // The link leads to the file itself, whatever its name leads to by now.
-    let link = Path::new("/proc/self/exe");
-    if link.exists() { link.to_owned() } else { std::env::current_exe().unwrap_or_else(|e| panic!("{e}")) }
-}
+/// This test binary, to be run again as a child.
+pub(crate) use tests::chaos::process::this_program as this_binary;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+use tests::chaos::process::asked_to_end;
 
 use crate::ledger::{Pen, What};
-use crate::member_process::{Order, Work, asked_to_end};
+use crate::member_process::{Order, Work};
 
 /// Tells the ledger of rebalances, and takes its time for revocations: nobody sets it a deadline.
 pub(crate) struct Patient {
@@ -46,31 +47,13 @@ impl ConsumerContext for Patient {
     }
 }
 
-/// librdkafka's defaults, faster: what was polled counts as handled. Its records are handled by threads.
-pub(crate) fn commits_what_was_polled(order: &Order) {
-    let work = Work::of(order);
-    let consumer: BaseConsumer<Patient> = order
-        .protocol()
-        .foreign(order.text("bootstrap"), order.text("group"), order.time("session").unwrap())
-        .set("auto.commit.interval.ms", "10")
-        .create_with_context(Patient { pen: work.pen.clone(), listens_for: Duration::ZERO })
-        .unwrap();
-    consumer.subscribe(&[order.text("topic")]).unwrap();
-    let ended = thread::spawn(asked_to_end);
-    while !ended.is_finished() {
-        let Some(Ok(record)) = consumer.poll(Duration::from_millis(10)) else { continue };
-        let (work, record) = (work.clone(), record.detach());
-        thread::spawn(move || handle(&work, &record));
-    }
-}
-
 /// Commits what is finished, whoever owns the partition by then: it knows no epoch.
 pub(crate) fn commits_late(order: &Order) {
     let work = Work::of(order);
     let consumer: Arc<BaseConsumer<Patient>> = Arc::new(
         order
             .protocol()
-            .foreign(order.text("bootstrap"), order.text("group"), order.time("session").unwrap())
+            .foreign(order.text("bootstrap"), order.text("group"), order.session())
             .set("enable.auto.commit", "false")
             .create_with_context(Patient { pen: work.pen.clone(), listens_for: Duration::ZERO })
             .unwrap(),
@@ -99,11 +82,35 @@ pub(crate) fn commits_late(order: &Order) {
     }
 }
 
+/// Polls on, and hands over by a channel without a bound.
+pub(crate) fn hoards(order: &Order) {
+    let work = Work::of(order);
+    let consumer: BaseConsumer = order
+        .protocol()
+        .foreign(order.text("bootstrap"), order.text("group"), order.time("session").unwrap())
+        .set("queued.max.messages.kbytes", "1024")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[order.text("topic")]).unwrap();
+    let mut partitions: HashMap<i32, Sender<OwnedMessage>> = HashMap::new();
+    let ended = thread::spawn(asked_to_end);
+    while !ended.is_finished() {
+        let Some(Ok(record)) = consumer.poll(Duration::from_millis(10)) else { continue };
+        let sender = partitions.entry(record.partition()).or_insert_with(|| {
+            let (sender, records) = channel::<OwnedMessage>();
+            let work = work.clone();
+            thread::spawn(move || records.iter().for_each(|record| handle(&work, &record)));
+            sender
+        });
+        let _ = sender.send(record.detach());
+    }
+}
+
 fn handle(work: &Work, record: &OwnedMessage) {
     let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
     work.begin(record.partition(), record.offset(), &key);
     thread::sleep(work.takes(record.offset()));
-    while work.is_held(record.offset()) {
+    while work.is_held(record.partition(), record.offset()) {
         thread::sleep(Duration::from_millis(5));
     }
     work.finish(record.partition(), record.offset(), &key);

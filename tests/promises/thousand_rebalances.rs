@@ -1,9 +1,9 @@
 //! However often partitions come and go, each of them is read on, and the process lives.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_client::{Assignor, Error, GroupProtocol, Received};
-use tests::harness::{eventually, unique};
+use tests::harness::unique;
 
 use crate::given;
 use crate::group::{Account, Member, SOON, fill, quick};
@@ -11,6 +11,7 @@ use crate::group::{Account, Member, SOON, fill, quick};
 const PARTITIONS: i32 = 6;
 
 async fn members_flicker(protocol: GroupProtocol, times: usize) {
+    let start = Instant::now();
     let (topic, group, account) = (given::topic("orders", PARTITIONS), unique("billing"), Account::default());
     let consumer = |by: char| {
         let account = account.clone();
@@ -24,20 +25,35 @@ async fn members_flicker(protocol: GroupProtocol, times: usize) {
             }
             _ => quick(&given::kafka(), &group),
         };
-        Member::start(consumer.group_protocol(protocol.clone()).route(&topic, handler))
+        consumer.group_protocol(protocol.clone()).route(&topic, handler).build().unwrap()
     };
     let stays = consumer('a');
+    let handle = stays.handle();
+    let stays = Member::run(stays);
+    let mut not_left = Vec::new();
     for time in 0..times {
-        let comes = consumer('b');
+        let comes = Member::run(consumer('b'));
         // Now and then it stays long enough to get something; else it leaves in the middle of the rebalance.
         tokio::time::sleep(Duration::from_millis([5, 40, 120, 300][time % 4])).await;
-        comes.stop().await;
+        if !comes.stop().await.left_group {
+            not_left.push(time);
+        }
     }
+    println!("{protocol:?}: {times} times in {:?}; did not leave: {not_left:?}", start.elapsed());
     (0..PARTITIONS).for_each(|partition| fill(&topic, partition, 10));
-    eventually("every partition is read on", SOON, async || {
-        account.unfinished(PARTITIONS).values().all(|next| *next == 10)
-    })
-    .await;
+    let start = Instant::now();
+    while account.unfinished(PARTITIONS).values().any(|next| *next < 10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if start.elapsed() > 6 * SOON {
+            panic!(
+                "{protocol:?}: {:?} {:?} {:?}",
+                account.unfinished(PARTITIONS),
+                handle.health(),
+                handle.partitions().await
+            );
+        }
+    }
+    println!("{protocol:?}: read on after {:?}", start.elapsed());
     stays.stop().await;
 }
 

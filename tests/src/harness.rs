@@ -22,20 +22,30 @@
 mod kafka;
 mod node;
 mod port;
-mod process;
+pub(crate) mod process;
 mod properties;
+mod proxy;
 mod supervisor;
 
 mod breakable;
 mod fetch;
+mod front;
 mod logs;
+#[cfg(feature = "interop")]
+mod python;
+mod registry;
 mod wait;
 
 pub mod java;
 pub mod oracle;
 
 pub use breakable::Breakable;
+pub use front::{Front, Trouble};
 pub use kafka::Cluster;
 pub use logs::{Line, Logs};
 pub use node::Node;
+#[cfg(feature = "interop")]
+pub use python::python;
+pub use registry::SchemaRegistry;
+pub use proxy::Proxy;
 pub use wait::{eventually, eventually_blocking, unique};

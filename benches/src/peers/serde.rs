@@ -8,12 +8,13 @@ use std::thread;
 use prost::Message as _;
 use schema_registry_converter::async_impl::avro::{AvroDecoder, AvroEncoder};
 use schema_registry_converter::async_impl::json::JsonEncoder;
+use schema_registry_converter::async_impl::proto_raw::ProtoRawEncoder;
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use schema_registry_converter::schema_registry_common::SubjectNameStrategy;
 
 use crate::frame::{Load, Outcome, Sample};
 use crate::meter::Window;
-use crate::ours::serde::{AVRO, JSON, Message, Order, message, order};
+use crate::ours::serde::{AVRO, JSON, Message, Order, OrderRef, PROTO, message, order};
 
 /// A registry that answers every question with the one schema, id 1. Ends with the process.
 fn registry(schema: &'static str) -> Outcome<SrSettings> {
@@ -38,7 +39,15 @@ fn answer(stream: TcpStream, schema: &str) -> std::io::Result<()> {
         }
     }
     reader.take(length).read_to_end(&mut Vec::new())?;
-    let body = serde_json::json!({"id": 1, "version": 1, "subject": "orders-value", "schema": schema, "schemaType": if schema == AVRO { "AVRO" } else { "JSON" }}).to_string();
+    let kind = match schema {
+        AVRO => "AVRO",
+        PROTO => "PROTOBUF",
+        _ => "JSON",
+    };
+    let body = serde_json::json!({
+        "id": 1, "version": 1, "subject": "orders-value", "schema": schema, "schemaType": kind
+    });
+    let body = body.to_string();
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length";
     write!(&stream, "{head}: {}\r\n\r\n{body}", body.len())
 }
@@ -97,6 +106,46 @@ pub(crate) fn apache_decode(load: &Load) -> Outcome<Sample> {
     let window = Window::open();
     for _ in 0..load.messages {
         black_box(reader.read_deser::<Order>(&mut &black_box(&bytes)[..])?);
+    }
+    Ok(Sample::rate(load.messages, window.close()))
+}
+
+pub(crate) fn fast_encode(load: &Load) -> Outcome<Sample> {
+    let schema: serde_avro_fast::Schema = AVRO.parse()?;
+    let mut config = serde_avro_fast::ser::SerializerConfig::new(&schema);
+    let (value, mut out) = (order(), Vec::with_capacity(256));
+    let window = Window::open();
+    for _ in 0..load.messages {
+        out.clear();
+        out.extend_from_slice(&[0, 0, 0, 0, 1]);
+        out = serde_avro_fast::to_datum(black_box(&value), out, &mut config)?;
+        black_box(&out);
+    }
+    Ok(Sample::rate(load.messages, window.close()))
+}
+
+/// The schema, and a datum of it.
+fn fast_datum() -> Outcome<(serde_avro_fast::Schema, Vec<u8>)> {
+    let schema: serde_avro_fast::Schema = AVRO.parse()?;
+    let mut config = serde_avro_fast::ser::SerializerConfig::new(&schema);
+    let bytes = serde_avro_fast::to_datum_vec(&order(), &mut config)?;
+    Ok((schema, bytes))
+}
+
+pub(crate) fn fast_decode(load: &Load) -> Outcome<Sample> {
+    let (schema, bytes) = fast_datum()?;
+    let window = Window::open();
+    for _ in 0..load.messages {
+        black_box(serde_avro_fast::from_datum_slice::<Order>(black_box(&bytes), &schema)?);
+    }
+    Ok(Sample::rate(load.messages, window.close()))
+}
+
+pub(crate) fn fast_borrow(load: &Load) -> Outcome<Sample> {
+    let (schema, bytes) = fast_datum()?;
+    let window = Window::open();
+    for _ in 0..load.messages {
+        black_box(serde_avro_fast::from_datum_slice::<OrderRef<'_>>(black_box(&bytes), &schema)?);
     }
     Ok(Sample::rate(load.messages, window.close()))
 }
@@ -161,6 +210,21 @@ pub(crate) fn protobuf_encode(load: &Load) -> Outcome<Sample> {
         black_box(&out);
     }
     Ok(Sample::rate(load.messages, window.close()))
+}
+
+pub(crate) fn protobuf_raw(load: &Load) -> Outcome<Sample> {
+    let encoder = ProtoRawEncoder::new(registry(PROTO)?);
+    let value = message();
+    let subject = || SubjectNameStrategy::TopicNameStrategy("orders".into(), false);
+    runtime()?.block_on(async {
+        encoder.encode(&value.encode_to_vec(), "shop.Order", subject()).await?;
+        let window = Window::open();
+        for _ in 0..load.messages {
+            let bytes = black_box(&value).encode_to_vec();
+            black_box(encoder.encode(&bytes, "shop.Order", subject()).await?);
+        }
+        Ok(Sample::rate(load.messages, window.close()))
+    })
 }
 
 pub(crate) fn protobuf_decode(load: &Load) -> Outcome<Sample> {

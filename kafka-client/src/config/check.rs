@@ -47,6 +47,17 @@ pub(crate) fn check_producer(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses what makes a producer one of transactions.
+pub(crate) fn check_plain(settings: &Settings) -> Result<(), Error> {
+    match settings.line("transactional.id") {
+        None => Ok(()),
+        Some(line) => {
+            let text = "this producer sends outside of transactions: use `Kafka::transactional_producer`";
+            Err(Error::config(format!("{line}: {text}")))
+        }
+    }
+}
+
 /// What remains to be checked once idempotence is off.
 fn check_plain_producer(settings: &Settings) -> Result<(), Error> {
     if let (Some(id), Some(idempotence)) = (settings.line("transactional.id"), settings.line("enable.idempotence")) {

@@ -163,6 +163,18 @@ pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result
     }
 }
 
+/// Moves a partition to where the group has committed, or without that to `first`. Transactions that are about to end are
+/// waited for (KIP-447).
+pub(super) async fn at_committed(client: &Arc<Client>, key: &Key, first: Option<i64>) -> Result<(), Error> {
+    let committed = committed(client, std::slice::from_ref(key)).await?;
+    let offset = committed.get(key).map(|(offset, _)| *offset).or(first);
+    match offset {
+        Some(offset) => seek(client, key, StartAt::Offset(offset)).await,
+        // Nothing was ever read: it stands where it began.
+        None => Ok(()),
+    }
+}
+
 async fn place(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<i64, Error> {
     let time = match to {
         StartAt::Offset(offset) if offset < 0 => {

@@ -1,5 +1,6 @@
 //! Routes whose handler takes many records of a partition at once.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,28 +12,66 @@ use tokio::time::{Instant, timeout_at};
 use super::concurrency::Batching;
 use super::handler::{Completion, Handler};
 use super::lane::{Ended, Lane, Offsets, guarded_later};
-use super::received::{RawBatch, Received};
+use super::received::{FailedRecord, Origin, RawBatch, RawReceived, Received};
 use super::router::{Route, decoded, guarded};
-use super::state::Taken;
+use super::state::{LaneState, Taken};
+use crate::native::Message;
 use crate::native::message::Fetched;
 use crate::topic::Topic;
 
-/// One handler call for decoded records of a partition.
-pub(super) struct BatchRoute<K, V, H> {
-    pub(super) topic: Topic<K, V>,
+/// One handler call for records of a partition.
+pub(super) struct BatchRoute<O, H> {
+    pub(super) opener: O,
     /// `None`: what was fetched together.
     pub(super) batching: Option<Batching>,
     pub(super) handler: H,
 }
 
-impl<K, V, H> Route for BatchRoute<K, V, H>
-where
-    K: Deserializer,
-    V: Deserializer,
-    H: Handler<Vec<Received<K::Output, V::Output>>>,
-{
+/// Makes of messages what the handler takes.
+pub(super) trait Opener: Send + Sync + 'static {
+    type Record: Send + 'static;
+
+    fn topic(&self) -> &str;
+
+    /// `None` when the lane is to end first.
+    fn open(
+        &self,
+        lane: &Arc<LaneState>,
+        message: Message,
+    ) -> impl Future<Output = Option<Result<Self::Record, FailedRecord>>> + Send;
+}
+
+/// Decodes them.
+impl<K: Deserializer, V: Deserializer> Opener for Topic<K, V> {
+    type Record = Received<K::Output, V::Output>;
+
     fn topic(&self) -> &str {
-        self.topic.name()
+        self.name()
+    }
+
+    async fn open(&self, lane: &Arc<LaneState>, message: Message) -> Option<Result<Self::Record, FailedRecord>> {
+        decoded(self, &lane.topic, lane, Origin::own(lane.topic.clone(), message)).await
+    }
+}
+
+/// Leaves them as they are.
+pub(super) struct Undecoded(pub(super) Arc<str>);
+
+impl Opener for Undecoded {
+    type Record = RawReceived;
+
+    fn topic(&self) -> &str {
+        &self.0
+    }
+
+    async fn open(&self, lane: &Arc<LaneState>, message: Message) -> Option<Result<RawReceived, FailedRecord>> {
+        Some(Ok(RawReceived::new(lane, message)))
+    }
+}
+
+impl<O: Opener, H: Handler<Vec<O::Record>>> Route for BatchRoute<O, H> {
+    fn topic(&self) -> &str {
+        self.opener.topic()
     }
 
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
@@ -49,6 +88,7 @@ where
 /// The batch that is being put together.
 struct Open<R> {
     records: Vec<R>,
+    offsets: Vec<i64>,
     bytes: usize,
     /// When it is handed over though it is not full.
     due: Option<Instant>,
@@ -56,18 +96,13 @@ struct Open<R> {
 
 impl<R> Open<R> {
     fn new() -> Self {
-        Self { records: Vec::new(), bytes: 0, due: None }
+        Self { records: Vec::new(), offsets: Vec::new(), bytes: 0, due: None }
     }
 }
 
-impl<K, V, H> BatchRoute<K, V, H>
-where
-    K: Deserializer,
-    V: Deserializer,
-    H: Handler<Vec<Received<K::Output, V::Output>>>,
-{
+impl<O: Opener, H: Handler<Vec<O::Record>>> BatchRoute<O, H> {
     /// Takes a portion, or hands over what is due. `false` when the lane is to end.
-    async fn turn(&self, lane: &mut Lane, open: &mut Open<Received<K::Output, V::Output>>) -> Result<bool, Ended> {
+    async fn turn(&self, lane: &mut Lane, open: &mut Open<O::Record>) -> Result<bool, Ended> {
         let fetched = match open.due {
             None => lane.fetch().await?,
             // At least once a portion is not lost by not waiting for it; at most once it must not be cut short.
@@ -87,27 +122,23 @@ where
         Ok(true)
     }
 
-    async fn records(
-        &self,
-        lane: &mut Lane,
-        open: &mut Open<Received<K::Output, V::Output>>,
-        fetched: Fetched,
-    ) -> Result<(), Ended> {
+    async fn records(&self, lane: &mut Lane, open: &mut Open<O::Record>, fetched: Fetched) -> Result<(), Ended> {
         lane.state.held.add(fetched.len(), fetched.bytes());
         for message in fetched.into_messages() {
             coop::consume_budget().await;
-            let bytes = message.view().size();
-            if lane.take(message.view().offset()).await? == Taken::Finished {
+            let (offset, bytes) = (message.view().offset(), message.view().size());
+            if lane.take(offset).await? == Taken::Finished {
                 lane.state.held.remove(1, bytes);
                 continue;
             }
             lane.settings.interceptors.received(&lane.state.topic, &message);
-            match decoded(&self.topic, &lane.state, message).await {
+            match self.opener.open(&lane.state, message).await {
                 Some(Ok(record)) => {
                     if open.records.is_empty() {
                         open.due = self.linger().map(|linger| Instant::now() + linger);
                     }
                     open.records.push(record);
+                    open.offsets.push(offset);
                     open.bytes += bytes;
                     if open.records.len() >= self.most(lane) {
                         self.hand_over(lane, open).await?;
@@ -137,8 +168,9 @@ where
     }
 
     /// Hands over the open batch.
-    async fn hand_over(&self, lane: &mut Lane, open: &mut Open<Received<K::Output, V::Output>>) -> Result<(), Ended> {
+    async fn hand_over(&self, lane: &mut Lane, open: &mut Open<O::Record>) -> Result<(), Ended> {
         let (batch, bytes) = (std::mem::take(&mut open.records), std::mem::take(&mut open.bytes));
+        let offsets = std::mem::take(&mut open.offsets);
         open.due = None;
         if batch.is_empty() {
             return Ok(());
@@ -147,8 +179,7 @@ where
             lane.state.held.remove(batch.len(), bytes);
             return Err(Ended);
         }
-        let (count, first) = (batch.len(), batch.first().map_or(-1, Received::offset));
-        let offsets: Vec<i64> = batch.iter().map(Received::offset).collect();
+        let (count, first) = (batch.len(), offsets.first().copied().unwrap_or(-1));
         offsets.iter().for_each(|offset| lane.state.start(*offset));
         lane.state.running.begin(0, first, None, &lane.settings.clock);
         let result = lane.meanwhile(guarded(&self.handler, batch)).await;
@@ -195,6 +226,7 @@ impl<H: Handler<RawBatch>> RawRoute<H> {
             return Err(Ended);
         }
         lane.state.held.add(count, bytes);
+        lane.settings.interceptors.received_batch(&lane.state.topic, &fetched);
         lane.state.start_all(last, count as u64);
         lane.state.running.begin(0, first, None, &lane.settings.clock);
         let result = guarded(&self.handler, RawBatch::new(lane.state.topic.clone(), fetched)).await;

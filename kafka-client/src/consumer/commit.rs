@@ -62,7 +62,7 @@ impl Control {
                 Guarantee::AtLeastOnce => lane.state.commit_point(),
                 // More is committed than was handed out. An orderly end takes that back, so that it loses nothing.
                 Guarantee::AtMostOnce if lane.state.is_stopping() => lane.state.not_handed_out(),
-                Guarantee::AtMostOnce => None,
+                Guarantee::AtMostOnce | Guarantee::ExactlyOnce => None,
             };
             if let Some(point) = point.filter(|point| lane.committed.as_ref() != Some(point)) {
                 points.insert(key.clone(), (lane.life, point));
@@ -116,7 +116,7 @@ impl Control {
         }
     }
 
-    fn confirmed(&mut self, key: &Key, life: u64, point: &CommitPoint) {
+    pub(super) fn confirmed(&mut self, key: &Key, life: u64, point: &CommitPoint) {
         tracing::debug!(topic = %key.0, partition = key.1, offset = point.offset, "committed");
         // A later life of the partition has its own account.
         if let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.life == life) {

@@ -20,18 +20,20 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout_at};
 
 use super::Guarantee;
-use super::arrival::{Beginning, arrive, committed, ends, seek};
+use super::arrival::{Beginning, arrive, at_committed, committed, seek};
 use super::builder::Options;
 use super::commit::{Answer, InFlight};
-use super::handle::{Answer as CommandAnswer, Command, Lag, PartitionStatus, Status};
+use super::handle::{Answer as CommandAnswer, Command, PartitionStatus, Status};
+use super::lag::{LagWatch, lag, reached};
 use super::lane::{Lane, LaneSettings, Request, Turn};
 use super::listener::{DynListener, StartAt};
 use super::metrics::Metrics;
 use super::offset_map::OffsetMap;
+use super::rebalance::{Telling, until_told};
 use super::report::ConsumerReport;
 use super::router::{Route, Routes};
 use super::running::CoarseClock;
@@ -40,7 +42,6 @@ use super::tracker::Tracker;
 use super::watchdog::Watchdog;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::logging;
-use crate::native::client::LATEST;
 use crate::native::{Client, Code, Event, EventKind, NativeError, Partitions, Queue};
 use crate::partition::TopicPartition;
 use crate::producer::panic_text;
@@ -106,6 +107,11 @@ pub(super) struct Control {
     pub(super) evicted: bool,
     /// When all lanes were dropped because of that; until the next event.
     pub(super) abandoned: Option<Instant>,
+    lags: LagWatch,
+    /// Questions to the cluster.
+    asking: JoinSet<()>,
+    /// The listener is being told that partitions are lost.
+    pub(super) telling: Option<Telling>,
     commit_timer: Interval,
     tick: Interval,
     ticks: u64,
@@ -123,6 +129,8 @@ pub(super) struct RunningLane {
     pub(super) ended: bool,
     /// Whether it begins anew when it has ended, and where.
     pub(super) again: Option<Again>,
+    /// Whether its partition is being taken away.
+    pub(super) leaves: bool,
 }
 
 /// Why a lane begins anew.
@@ -131,6 +139,8 @@ pub(super) enum Again {
     Seek(StartAt, CommandAnswer<()>),
     /// A handler was given up: at the lowest unfinished record.
     Rewind,
+    /// A transaction was undone: at the committed offset.
+    Undone,
 }
 
 /// A partition whose lane is about to start.
@@ -170,6 +180,8 @@ pub(super) enum Step {
     Command(Command),
     Ended(Key, u64),
     Arrived(Arrived),
+    /// The listener has heard that partitions are lost.
+    Told(Result<(), Error>),
     Committed(Event),
     CommitTimer,
     CommitSoon,
@@ -210,6 +222,9 @@ impl Control {
             phase: Phase::Running,
             evicted: false,
             abandoned: None,
+            lags: LagWatch::default(),
+            asking: JoinSet::new(),
+            telling: None,
             tick: timer(TICK),
             ticks: 0,
             report: ConsumerReport::default(),
@@ -243,10 +258,7 @@ impl Control {
         };
         self.status.ready(false);
         let stopped = self.stop().await;
-        self.metrics.gauges(&self.client, &self.lanes, &self.shared.exposure);
-        let status = self.status.clone();
         let report = self.leave().await;
-        status.run(false);
         tracing::info!(
             handled = report.handled,
             failed = report.failed,
@@ -291,7 +303,7 @@ impl Control {
                 self.metrics.rebalance("lost");
                 let lost = self.abandon(&keys);
                 self.abandoned = Some(Instant::now());
-                self.tell_lost(lost).await?;
+                self.tell_lost(lost);
             }
             // librdkafka joins again by itself, and says so. If it does not, nobody would ever know.
             if self.abandoned.is_some_and(|since| since.elapsed() > REJOIN) {
@@ -313,6 +325,7 @@ impl Control {
             event = self.commits.next(), if self.in_flight.is_some() => Step::Committed(event),
             Some((key, life)) = self.ended.next(), if !self.ended.is_empty() => Step::Ended(key, life),
             Some(arrived) = self.arrivals.next(), if !self.arrivals.is_empty() => Step::Arrived(arrived),
+            told = until_told(self.telling.clone()), if self.telling.is_some() => Step::Told(told),
             () = commit_soon.notified(), if self.in_flight.is_none() => Step::CommitSoon,
             _ = self.commit_timer.tick() => Step::CommitTimer,
             _ = self.tick.tick() => Step::Tick,
@@ -329,6 +342,14 @@ impl Control {
                 self.commit();
                 Ok(())
             }
+            Step::Request(Request::Committed(lane, offset)) => {
+                self.committed_elsewhere(&lane, offset);
+                Ok(())
+            }
+            Step::Request(Request::Rewind(lane)) => {
+                self.undone(&lane);
+                Ok(())
+            }
             Step::Command(command) => {
                 self.command(command);
                 Ok(())
@@ -338,6 +359,10 @@ impl Control {
                 Ok(())
             }
             Step::Arrived(arrived) => self.arrived(arrived),
+            Step::Told(told) => {
+                self.telling = None;
+                told
+            }
             Step::Committed(event) => {
                 match self.committed(&event)? {
                     // What was refused has to wait for a timer: the reason does not go away at once.
@@ -370,7 +395,7 @@ impl Control {
         }
         self.ticks += 1;
         if self.ticks.is_multiple_of(GAUGES_EVERY) {
-            self.metrics.gauges(&self.client, &self.lanes, &self.shared.exposure);
+            self.gauges();
         }
         let found = self.watchdog.look(&self.lanes, &self.settings.clock);
         self.status.stuck(found.all);
@@ -383,6 +408,15 @@ impl Control {
             }
         }
         found.to_leave_for.map_or(Ok(()), Err)
+    }
+
+    fn gauges(&mut self) {
+        while self.asking.try_join_next().is_some() {}
+        let (lags, asking) = self.lags.look(&self.client, &self.lanes);
+        if let Some(asking) = asking {
+            self.asking.spawn(asking);
+        }
+        self.metrics.gauges(&self.lanes, &lags, self.shared.exposure.now());
     }
 
     async fn event(&mut self, event: Event) -> Result<(), Error> {
@@ -420,7 +454,13 @@ impl Control {
         let needs_committed = self.options.guarantee == Guarantee::AtLeastOnce && keys.iter().any(tells_apart);
         let (listener, start_fails) = (self.listener.clone(), self.options.start_fails);
         let work = arrive(self.client.clone(), keys, needs_committed, listener, start_fails);
-        self.arrive_after(queues, answer, work);
+        // What is lost is told before what comes: it may be the same partitions.
+        let telling = self.telling.clone();
+        self.arrive_after(queues, answer, async move {
+            // Its failure is reported where it is awaited in any case.
+            let _ = until_told(telling).await;
+            work.await
+        });
     }
 
     fn arrive_after(
@@ -491,7 +531,15 @@ impl Control {
         let turn = self.turns.entry(key.clone()).or_default().clone();
         let lane = Lane::new(state.clone(), queue, self.settings.clone());
         let task = tokio::spawn(live(lane, route, turn));
-        let lane = RunningLane { state, abort: task.abort_handle(), life, committed: None, ended: false, again: None };
+        let lane = RunningLane {
+            state,
+            abort: task.abort_handle(),
+            life,
+            committed: None,
+            ended: false,
+            again: None,
+            leaves: false,
+        };
         self.lanes.insert(key.clone(), lane);
         self.ended.push(Box::pin(async move {
             // A panic was caught inside; what is left is that it was cancelled.
@@ -515,6 +563,29 @@ impl Control {
         self.report.add(totals);
     }
 
+    /// A transaction was undone: the partition goes on where the group has committed, if it is still ours.
+    fn undone(&mut self, state: &Arc<LaneState>) {
+        let key = (state.topic.clone(), state.partition);
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
+        if lane.leaves || lane.again.is_some() {
+            return;
+        }
+        lane.again = Some(Again::Undone);
+        if lane.ended {
+            self.begin_again(key);
+        }
+    }
+
+    /// A transaction has committed an offset.
+    fn committed_elsewhere(&mut self, state: &Arc<LaneState>, offset: i64) {
+        let key = (state.topic.clone(), state.partition);
+        let Some(lane) = self.lanes.get(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
+        // Nothing was ever exposed: a kill undoes what is not committed.
+        let point = CommitPoint { offset, map: None, finished: 0 };
+        self.status.committed();
+        self.confirmed(&key, lane.life, &point);
+    }
+
     /// A lane has ended to begin anew.
     fn begin_again(&mut self, key: Key) {
         // What is finished goes into the next commit while the lane is still known.
@@ -525,6 +596,13 @@ impl Control {
         let Some(queue) = Queue::partition(&self.client, &key.0, key.1) else { return };
         let client = self.client.clone();
         let (start, tracker, answer) = match again {
+            Some(Again::Undone) => {
+                let first = lane.state.not_handed_out().map(|point| point.offset);
+                return self.arrive_after(vec![(key.clone(), queue)], None, async move {
+                    at_committed(&client, &key, first).await?;
+                    Ok(vec![Beginning { key, tracker: Tracker::new() }])
+                });
+            }
             Some(Again::Seek(start, answer)) => (start, Tracker::new(), Some(answer)),
             _ => match point.or_else(|| lane.state.not_handed_out()) {
                 Some(point) => (StartAt::Offset(point.offset), resumed(&point), None),
@@ -574,7 +652,7 @@ impl Control {
             }
             Command::Lag(answer) => {
                 let positions: Vec<_> = self.lanes.iter().map(|(key, lane)| (key.clone(), reached(lane))).collect();
-                tokio::spawn(lag(self.client.clone(), positions, answer));
+                self.asking.spawn(lag(self.client.clone(), positions, answer));
             }
         }
     }
@@ -656,9 +734,13 @@ async fn live(lane: Lane, route: Arc<dyn Route>, turn: Turn) {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // The run was cancelled: lanes must not go on without anybody to commit for them.
+        // Where the run was cancelled, lanes must not go on without anybody to commit for them.
         let keys = self.keys(None);
         self.abandon(&keys);
+        self.metrics.end(self.shared.exposure.now());
+        self.status.stuck(Vec::new());
+        self.status.ready(false);
+        self.status.run(false);
     }
 }
 
@@ -674,12 +756,6 @@ fn resumed(point: &CommitPoint) -> Tracker {
     Tracker::resume(point.offset, map.unwrap_or_default())
 }
 
-/// The offset that would be committed now, or was.
-fn reached(lane: &RunningLane) -> Option<i64> {
-    let point = lane.state.commit_point().or_else(|| lane.state.not_handed_out());
-    point.or_else(|| lane.committed.clone()).map(|point| point.offset)
-}
-
 fn status((key, lane): (&Key, &RunningLane)) -> PartitionStatus {
     let state = &lane.state;
     PartitionStatus {
@@ -692,30 +768,6 @@ fn status((key, lane): (&Key, &RunningLane)) -> PartitionStatus {
         buffered_bytes: state.held.bytes(),
         paused: state.is_paused(),
     }
-}
-
-/// Asks the cluster how far partitions are behind.
-async fn lag(client: Arc<Client>, positions: Vec<(Key, Option<i64>)>, answer: CommandAnswer<Vec<Lag>>) {
-    let _ = answer.send(measured(&client, positions).await);
-}
-
-async fn measured(client: &Arc<Client>, positions: Vec<(Key, Option<i64>)>) -> Result<Vec<Lag>, Error> {
-    if positions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let times: Vec<_> = positions.iter().map(|(key, _)| (key.clone(), LATEST)).collect();
-    let found = ends(client, &times).await?;
-    // Where nothing was handled yet, the group's offset counts, or that of the oldest record.
-    let unknown: Vec<Key> =
-        positions.iter().filter(|(_, offset)| offset.is_none()).map(|(key, _)| key.clone()).collect();
-    let begins = super::arrival::starts(client, &unknown).await?;
-    let lag = |(key, offset): (Key, Option<i64>)| {
-        let end = found.iter().find(|entry| entry.topic == *key.0 && entry.partition == key.1)?.offset?;
-        let from = offset.or_else(|| begins.get(&key).copied())?;
-        let records = u64::try_from(end - from).unwrap_or(0);
-        Some(Lag { partition: TopicPartition::new(key.0, key.1), records, end })
-    };
-    Ok(positions.into_iter().filter_map(lag).collect())
 }
 
 /// Whether waiting cannot help.

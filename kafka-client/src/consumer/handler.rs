@@ -86,6 +86,21 @@ impl Completion {
     }
 }
 
+/// What a handler, or its [`Completion`], returns as its error when the partition is to stop while it waits: the record
+/// is not finished, that is nobody's failure, and it will be read again.
+///
+/// See [`RawReceived::stopping`](crate::RawReceived::stopping). While the partition goes on it is an error like any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenBack;
+
+impl fmt::Display for GivenBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the record was given back, though its partition goes on")
+    }
+}
+
+impl StdError for GivenBack {}
+
 impl From<()> for Completion {
     fn from((): ()) -> Self {
         Self::done()

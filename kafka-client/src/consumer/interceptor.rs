@@ -2,10 +2,12 @@
 
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::headers::HeadersRef;
-use crate::native::Message;
+use crate::native::headers::HeaderList;
+use crate::native::message::Fetched;
+use crate::native::{Message, MessageRef};
 use crate::partition::TopicPartition;
 use crate::producer::panic_text;
 
@@ -29,7 +31,9 @@ use crate::producer::panic_text;
 /// }
 /// ```
 pub trait ConsumerInterceptor: Send + Sync + 'static {
-    /// Called once for each record that is handed out, before it is decoded; again where it is handed out again.
+    /// Called once for each record that is handed out, before it is decoded; again where it is handed out again. (Records
+    /// that are handed out together are seen while they are gathered: some may go back, when their partition moves away
+    /// before that.)
     ///
     /// # Errors
     /// Are logged; the record is handled all the same.
@@ -45,7 +49,16 @@ pub trait ConsumerInterceptor: Send + Sync + 'static {
 #[derive(Clone, Copy)]
 pub struct Incoming<'a> {
     topic: &'a str,
-    message: &'a Message,
+    message: MessageRef<'a>,
+    headers: Parsed<'a>,
+}
+
+/// Where the headers are, once they are asked for.
+#[derive(Clone, Copy)]
+enum Parsed<'a> {
+    Message(&'a Message),
+    /// Of a record in a raw batch, by its index.
+    Batch(&'a Fetched, usize, &'a OnceLock<Option<HeaderList>>),
 }
 
 impl<'a> Incoming<'a> {
@@ -56,32 +69,35 @@ impl<'a> Incoming<'a> {
 
     /// The partition.
     pub fn partition(&self) -> i32 {
-        self.message.view().partition()
+        self.message.partition()
     }
 
     /// The offset.
     pub fn offset(&self) -> i64 {
-        self.message.view().offset()
+        self.message.offset()
     }
 
     /// The timestamp in milliseconds since the epoch; `None` where the record has none.
     pub fn timestamp_ms(&self) -> Option<i64> {
-        self.message.view().timestamp().map(|(millis, _)| millis)
+        self.message.timestamp().map(|(millis, _)| millis)
     }
 
     /// The key; `None` is null.
     pub fn key(&self) -> Option<&'a [u8]> {
-        self.message.view().key()
+        self.message.key()
     }
 
     /// The value; `None` is null.
     pub fn value(&self) -> Option<&'a [u8]> {
-        self.message.view().payload()
+        self.message.payload()
     }
 
     /// The headers.
     pub fn headers(&self) -> HeadersRef<'a> {
-        HeadersRef::new(self.message.headers())
+        HeadersRef::new(match self.headers {
+            Parsed::Message(message) => message.headers(),
+            Parsed::Batch(batch, at, parsed) => parsed.get_or_init(|| batch.headers(at)).as_ref(),
+        })
     }
 }
 
@@ -107,7 +123,18 @@ impl Interceptors {
     #[inline]
     pub(super) fn received(&self, topic: &str, message: &Message) {
         if let Some(all) = &self.0 {
-            all.iter().for_each(|one| guarded("on_receive", || one.on_receive(&Incoming { topic, message })));
+            let incoming = Incoming { topic, message: message.view(), headers: Parsed::Message(message) };
+            all.iter().for_each(|one| guarded("on_receive", || one.on_receive(&incoming)));
+        }
+    }
+
+    /// Records that are handed out together, borrowed.
+    pub(super) fn received_batch(&self, topic: &str, batch: &Fetched) {
+        let Some(all) = &self.0 else { return };
+        for (at, message) in (0..batch.len()).filter_map(|at| Some((at, batch.get(at)?))) {
+            let parsed = OnceLock::new();
+            let incoming = Incoming { topic, message, headers: Parsed::Batch(batch, at, &parsed) };
+            all.iter().for_each(|one| guarded("on_receive", || one.on_receive(&incoming)));
         }
     }
 

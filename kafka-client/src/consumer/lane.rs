@@ -18,15 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop;
 
 use super::Guarantee;
-use super::handler::{Completion, HandlerError};
+use super::handler::{Completion, GivenBack, HandlerError};
 use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
 use super::running::CoarseClock;
 use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
-use crate::native::Queue;
 use crate::native::message::Fetched;
+use crate::native::{Client, Queue};
 
 /// How many completions a lane may wait for before it takes no more records.
 const MOST_PENDING: usize = 10_000;
@@ -37,6 +37,10 @@ pub(super) enum Request {
     Fail(Error),
     /// At most once: commit this before the records are handled.
     Commit(Arc<LaneState>, i64, oneshot::Sender<()>),
+    /// A transaction has committed this offset.
+    Committed(Arc<LaneState>, i64),
+    /// A transaction was undone: go on at the committed offset. The lane was told to stop.
+    Rewind(Arc<LaneState>),
 }
 
 /// What all lanes of a consumer have in common.
@@ -87,6 +91,13 @@ impl Offsets {
         }
     }
 
+    fn give_up(&self, lane: &LaneState) {
+        match self {
+            Offsets::One(offset) | Offsets::Failed(offset) => lane.give_up(*offset),
+            Offsets::Many(offsets) => offsets.iter().for_each(|offset| lane.give_up(*offset)),
+        }
+    }
+
     fn finish(&self, lane: &LaneState) {
         match self {
             Offsets::One(offset) => lane.finish(*offset),
@@ -124,6 +135,16 @@ impl Lane {
         self
     }
 
+    /// The client of the partition's queue, to ask the cluster something.
+    pub(super) fn client(&self) -> &Arc<Client> {
+        self.queue.client()
+    }
+
+    /// What follows the last thing that was taken off the queue; `None` before the first.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.queue.position(&self.state.topic, self.state.partition)
+    }
+
     /// Whether an error was reported, or records were given back: nothing more may be begun.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
@@ -133,14 +154,20 @@ impl Lane {
     ///
     /// Cancel safe.
     pub(super) async fn next(&mut self, wants_records: bool) -> Next {
+        let portion = self.portion();
         let state = &self.state;
         tokio::select! {
             biased;
             Some((offsets, result)) = self.pending.next(), if !self.pending.is_empty() => Next::Completed(offsets, result),
             () = state.rung() => Next::Rung,
-            fetched = self.queue.fetched(self.settings.max_batch_records, || state.is_held_up()),
+            fetched = self.queue.fetched(portion, || state.is_held_up()),
                 if wants_records && !state.is_held_up() => Next::Fetched(fetched),
         }
+    }
+
+    /// How many records may be taken at once.
+    fn portion(&self) -> usize {
+        self.settings.max_records.saturating_sub(self.state.held.records()).clamp(1, self.settings.max_batch_records)
     }
 
     /// Whether more records may be taken, with so many held already.
@@ -214,7 +241,7 @@ impl Lane {
             match self.next(wants_records).await {
                 Next::Fetched(fetched) => {
                     let Some(fetched) = self.accept(fetched) else { continue };
-                    if self.settings.guarantee == Guarantee::AtLeastOnce {
+                    if self.settings.guarantee != Guarantee::AtMostOnce {
                         return Ok(Some(fetched));
                     }
                     if self.commit_first(&fetched).await {
@@ -317,6 +344,10 @@ impl Lane {
         match result {
             Ok(()) => {
                 offsets.finish(&self.state);
+                Ok(())
+            }
+            Err(error) if error.is::<GivenBack>() && self.state.is_stopping() => {
+                offsets.give_up(&self.state);
                 Ok(())
             }
             Err(error) => Err(self.handler_failed(error, offsets.first())),

@@ -1,4 +1,4 @@
-//! What a consumer says through the `metrics` facade.
+//! What a consumer says through the `metrics` facade; [`Consumer`](crate::Consumer) documents it.
 //!
 //! Series are labelled by group and topic, never by partition: the facade cannot take a series back, so one for each
 //! partition would stay behind when the partition moves to another member. (Per partition there is
@@ -8,13 +8,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, counter, gauge, histogram};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use parking_lot::Mutex;
 
 use super::control::{Key, RunningLane};
-use super::exposure::Exposure;
 use super::state::Totals;
-use crate::native::Client;
+
+const HANDLED: &str = "kafka_consumer_records_handled_total";
+const FAILED: &str = "kafka_consumer_records_failed_total";
+const COMMITS: &str = "kafka_consumer_commits_total";
+const COMMIT_SECONDS: &str = "kafka_consumer_commit_seconds";
+const REBALANCES: &str = "kafka_consumer_rebalances_total";
+const ASSIGNED: &str = "kafka_consumer_assigned_partitions";
+const PAUSED: &str = "kafka_consumer_paused_partitions";
+const IN_FLIGHT: &str = "kafka_consumer_in_flight";
+const BUFFERED_RECORDS: &str = "kafka_consumer_buffered_records";
+const BUFFERED_BYTES: &str = "kafka_consumer_buffered_bytes";
+const LAG: &str = "kafka_consumer_lag";
+const EXPOSURE: &str = "kafka_consumer_exposure";
+const STUCK: &str = "kafka_consumer_stuck_handlers";
 
 #[derive(Clone)]
 pub(super) struct Metrics {
@@ -42,6 +54,7 @@ struct OfTopic {
 
 impl Metrics {
     pub(super) fn new(group: Arc<str>) -> Self {
+        describe();
         Self { group, seen: Arc::default() }
     }
 
@@ -52,33 +65,34 @@ impl Metrics {
     /// A commit was answered.
     pub(super) fn commit(&self, confirmed: bool, took: Duration) {
         let result = if confirmed { "confirmed" } else { "refused" };
-        counter!("kafka_consumer_commits_total", "group" => self.group.to_string(), "result" => result).increment(1);
-        histogram!("kafka_consumer_commit_seconds", "group" => self.group.to_string()).record(took);
+        counter!(COMMITS, "group" => self.group.to_string(), "result" => result).increment(1);
+        histogram!(COMMIT_SECONDS, "group" => self.group.to_string()).record(took);
     }
 
     /// Partitions came, went, or were lost.
     pub(super) fn rebalance(&self, kind: &'static str) {
-        counter!("kafka_consumer_rebalances_total", "group" => self.group.to_string(), "kind" => kind).increment(1);
+        counter!(REBALANCES, "group" => self.group.to_string(), "kind" => kind).increment(1);
     }
 
     pub(super) fn stuck(&self, handlers: usize) {
-        gauge!("kafka_consumer_stuck_handlers", "group" => self.group.to_string()).set(handlers as f64);
+        gauge!(STUCK, "group" => self.group.to_string()).set(handlers as f64);
     }
 
     /// A life has ended: what it did since the last look counts, too.
     pub(super) fn ended(&self, key: &Key, life: u64, totals: Totals) {
         let mut seen = self.seen.lock();
         let before = seen.totals.remove(&(key.clone(), life)).unwrap_or_default();
+        seen.topics.insert(key.0.clone());
         self.count(&key.0, before, totals);
     }
 
     fn count(&self, topic: &Arc<str>, before: Totals, now: Totals) {
-        self.counter("kafka_consumer_records_handled_total", topic).increment(now.handled - before.handled);
-        self.counter("kafka_consumer_records_failed_total", topic).increment(now.failed - before.failed);
+        self.counter(HANDLED, topic).increment(now.handled - before.handled);
+        self.counter(FAILED, topic).increment(now.failed - before.failed);
     }
 
     /// The gauges, and what was counted since the last time.
-    pub(super) fn gauges(&self, client: &Client, lanes: &BTreeMap<Key, RunningLane>, exposure: &Exposure) {
+    pub(super) fn gauges(&self, lanes: &BTreeMap<Key, RunningLane>, lags: &BTreeMap<Key, i64>, exposure: usize) {
         let mut seen = self.seen.lock();
         let mut topics: BTreeMap<Arc<str>, OfTopic> =
             seen.topics.iter().map(|topic| (topic.clone(), OfTopic::default())).collect();
@@ -92,23 +106,42 @@ impl Metrics {
             of_topic.buffered_records += state.held.records();
             of_topic.buffered_bytes += state.held.bytes();
             of_topic.paused += usize::from(state.is_paused());
-            // The end is what the last fetch has told: while a partition is paused it stands still.
-            if let (Some(end), Some(point)) = (client.known_end(&key.0, key.1), state.commit_point()) {
-                of_topic.lag += (end - point.offset).max(0);
-            }
+            of_topic.lag += lags.get(key).copied().unwrap_or_default();
         }
         for (topic, of) in &topics {
             let set = |name: &'static str, value: f64| {
                 gauge!(name, "group" => self.group.to_string(), "topic" => topic.to_string()).set(value);
             };
-            set("kafka_consumer_assigned_partitions", of.partitions as f64);
-            set("kafka_consumer_paused_partitions", of.paused as f64);
-            set("kafka_consumer_in_flight", of.in_flight as f64);
-            set("kafka_consumer_buffered_records", of.buffered_records as f64);
-            set("kafka_consumer_buffered_bytes", of.buffered_bytes as f64);
-            set("kafka_consumer_lag", of.lag as f64);
+            set(ASSIGNED, of.partitions as f64);
+            set(PAUSED, of.paused as f64);
+            set(IN_FLIGHT, of.in_flight as f64);
+            set(BUFFERED_RECORDS, of.buffered_records as f64);
+            set(BUFFERED_BYTES, of.buffered_bytes as f64);
+            set(LAG, of.lag as f64);
         }
         seen.topics.extend(topics.into_keys());
-        gauge!("kafka_consumer_exposure", "group" => self.group.to_string()).set(exposure.now() as f64);
+        gauge!(EXPOSURE, "group" => self.group.to_string()).set(exposure as f64);
     }
+
+    /// Nobody looks any more: what stayed as it was would be taken for true.
+    pub(super) fn end(&self, exposure: usize) {
+        self.gauges(&BTreeMap::new(), &BTreeMap::new(), exposure);
+        self.stuck(0);
+    }
+}
+
+fn describe() {
+    describe_counter!(HANDLED, Unit::Count, "Records that were handled to the end.");
+    describe_counter!(FAILED, Unit::Count, "Records that could not be decoded, handled to the end.");
+    describe_counter!(COMMITS, Unit::Count, "Commits by their result: confirmed, refused.");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "How long commits took until they were answered.");
+    describe_counter!(REBALANCES, Unit::Count, "Rebalances by their kind: assigned, revoked, lost.");
+    describe_gauge!(ASSIGNED, Unit::Count, "Partitions that are read.");
+    describe_gauge!(PAUSED, Unit::Count, "Partitions that are paused.");
+    describe_gauge!(IN_FLIGHT, Unit::Count, "Records that were handed to handlers and are not finished.");
+    describe_gauge!(BUFFERED_RECORDS, Unit::Count, "Records that were taken from Kafka and are not finished.");
+    describe_gauge!(BUFFERED_BYTES, Unit::Bytes, "The bytes of their keys and values.");
+    describe_gauge!(LAG, Unit::Count, "Records between what would be committed and the ends of the partitions.");
+    describe_gauge!(EXPOSURE, Unit::Count, "Records that a kill would repeat.");
+    describe_gauge!(STUCK, Unit::Count, "Handlers that run for longer than they may.");
 }

@@ -12,7 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::arrival::told;
 use super::commit::Answer;
@@ -123,8 +125,8 @@ impl Control {
         });
         // Answered in any case: the group waits for it, and so does the end of the consumer.
         let answered = answered.await;
-        let told = self.tell_lost(gone).await;
-        answered.and(left.map(drop)).and(told)
+        self.tell_lost(gone);
+        answered.and(left.map(drop))
     }
 
     /// Stops lanes (all, or some), waits for what they hold, commits it and tells the listener: all before one deadline.
@@ -189,10 +191,16 @@ impl Control {
         if partitions.is_empty() {
             return Ok(Left::InOrder);
         }
-        match timeout_at(deadline, told("revoked", listener.revoked(&partitions))).await {
+        let lost_before = self.telling.take();
+        let telling = async {
+            let before = until_told(lost_before.clone()).await;
+            before.and(told("revoked", listener.revoked(&partitions)).await)
+        };
+        match timeout_at(deadline, telling).await {
             Ok(told) => told.map(|()| Left::InOrder),
             Err(_) => {
                 tracing::warn!("the rebalance listener did not end in time; its partitions count as lost");
+                self.telling = lost_before;
                 // It hears so, since it may be in the middle of what it does when they are revoked.
                 self.heard.extend(partitions.iter().map(|one| (one.topic_arc().clone(), one.partition())));
                 Ok(Left::Lost)
@@ -200,17 +208,24 @@ impl Control {
         }
     }
 
-    /// Tells the listener about partitions that are lost.
-    pub(super) async fn tell_lost(&mut self, partitions: Vec<TopicPartition>) -> Result<(), Error> {
-        let Some(listener) = self.listener.clone().filter(|_| !partitions.is_empty()) else { return Ok(()) };
-        let deadline = Instant::now() + self.options.drain_timeout;
-        match timeout_at(deadline, told("lost", listener.lost(&partitions))).await {
-            Ok(told) => told,
-            Err(_) => {
-                tracing::warn!("the rebalance listener did not end in time when partitions were lost");
-                Ok(())
-            }
-        }
+    /// Begins to tell the listener about partitions that are lost. Nobody waits for it but the partitions that come, what
+    /// else it is told, and the end: others are read on.
+    pub(super) fn tell_lost(&mut self, partitions: Vec<TopicPartition>) {
+        let Some(listener) = self.listener.clone().filter(|_| !partitions.is_empty()) else { return };
+        let before = self.telling.take();
+        let within = self.options.drain_timeout;
+        let telling = async move {
+            let before = until_told(before).await;
+            let told = match timeout(within, told("lost", listener.lost(&partitions))).await {
+                Ok(told) => told,
+                Err(_) => {
+                    tracing::warn!("the rebalance listener did not end in time when partitions were lost");
+                    Ok(())
+                }
+            };
+            before.and(told)
+        };
+        self.telling = Some(telling.boxed().shared());
     }
 
     fn stop_lanes(&mut self, keys: &[Key]) {
@@ -219,6 +234,7 @@ impl Control {
                 lane.state.stop();
                 // It does not begin anew here.
                 lane.again = None;
+                lane.leaves = true;
             }
             // Somebody may be told of it at this moment, and hears the rest, too; else there is nothing to wait for.
             match self.listener {
@@ -284,10 +300,25 @@ impl Control {
             }
             Ok(Left::InOrder) => Vec::new(),
         };
-        let told = self.tell_lost(lost).await;
+        self.tell_lost(lost);
+        let told = until_told(self.telling.take()).await;
         // A handler may have failed while the consumer was ending.
         let failed = self.failure();
         failed.and(stopped.map(drop)).and(told)
+    }
+}
+
+/// What the listener is being told; whoever awaits it moves it on.
+pub(super) type Telling = Shared<BoxFuture<'static, Result<(), Error>>>;
+
+/// Waits until the listener has heard it.
+///
+/// # Errors
+/// The listener's.
+pub(super) async fn until_told(telling: Option<Telling>) -> Result<(), Error> {
+    match telling {
+        Some(telling) => telling.await,
+        None => Ok(()),
     }
 }
 

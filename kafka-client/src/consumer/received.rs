@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_serde::{Deserializer, Part, Source, Stop};
 
+use super::kept::Kept;
+use super::router::decoded;
+use super::state::LaneState;
 use crate::error::Error;
 use crate::headers::{Headers, HeadersRef};
 use crate::native::headers::HeaderList;
@@ -29,10 +32,95 @@ pub struct FailedRecord {
     origin: Origin,
 }
 
-/// A message and the topic it came from.
-struct Origin {
+/// A record that was read and is not decoded: its bytes, where it stands, and the partition's life that it belongs to.
+///
+/// For wrappers that may need a record more than once. Cheap to clone; [`decode`](Self::decode) it as often as need be.
+#[derive(Clone)]
+pub struct RawReceived {
+    lane: Arc<LaneState>,
+    origin: Origin,
+}
+
+/// A record and the topic it came from.
+#[derive(Clone)]
+pub(super) struct Origin {
     topic: Arc<str>,
-    message: Message,
+    body: Body,
+}
+
+/// Who holds the record's bytes. (A message is not cloned: `Own` becomes `Shared` first.)
+enum Body {
+    Own(Message),
+    Shared(Arc<Message>),
+    Kept(Arc<Kept>),
+}
+
+impl Clone for Body {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Own(_) => unreachable!("only a `RawReceived` is cloned, and what it holds is shared"),
+            Self::Shared(message) => Self::Shared(message.clone()),
+            Self::Kept(kept) => Self::Kept(kept.clone()),
+        }
+    }
+}
+
+impl Origin {
+    pub(super) fn own(topic: Arc<str>, message: Message) -> Self {
+        Self { topic, body: Body::Own(message) }
+    }
+
+    #[inline]
+    fn partition(&self) -> i32 {
+        match &self.body {
+            Body::Own(message) => message.view().partition(),
+            Body::Shared(message) => message.view().partition(),
+            Body::Kept(kept) => kept.partition(),
+        }
+    }
+
+    #[inline]
+    fn offset(&self) -> i64 {
+        match &self.body {
+            Body::Own(message) => message.view().offset(),
+            Body::Shared(message) => message.view().offset(),
+            Body::Kept(kept) => kept.offset(),
+        }
+    }
+
+    fn timestamp(&self) -> Option<(i64, bool)> {
+        match &self.body {
+            Body::Own(message) => message.view().timestamp(),
+            Body::Shared(message) => message.view().timestamp(),
+            Body::Kept(kept) => kept.timestamp(),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Own(message) => message.view().key(),
+            Body::Shared(message) => message.view().key(),
+            Body::Kept(kept) => kept.key(),
+        }
+    }
+
+    #[inline]
+    fn value(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Own(message) => message.view().payload(),
+            Body::Shared(message) => message.view().payload(),
+            Body::Kept(kept) => kept.value(),
+        }
+    }
+
+    fn headers(&self) -> HeadersRef<'_> {
+        match &self.body {
+            Body::Own(message) => HeadersRef::new(message.headers()),
+            Body::Shared(message) => HeadersRef::new(message.headers()),
+            Body::Kept(kept) => HeadersRef::kept(kept),
+        }
+    }
 }
 
 macro_rules! coordinates {
@@ -44,17 +132,17 @@ macro_rules! coordinates {
 
         /// The partition.
         pub fn partition(&self) -> i32 {
-            self.origin.message.view().partition()
+            self.origin.partition()
         }
 
         /// The offset.
         pub fn offset(&self) -> i64 {
-            self.origin.message.view().offset()
+            self.origin.offset()
         }
 
         /// The timestamp in milliseconds since the epoch; `None` where the record has none.
         pub fn timestamp_ms(&self) -> Option<i64> {
-            self.origin.message.view().timestamp().map(|(millis, _)| millis)
+            self.origin.timestamp().map(|(millis, _)| millis)
         }
 
         /// The timestamp; `None` where the record has none.
@@ -62,24 +150,29 @@ macro_rules! coordinates {
             self.timestamp_ms().map(system_time)
         }
 
+        /// Whether the broker set the timestamp (`message.timestamp.type=LogAppendTime`), and not the producer.
+        pub fn is_log_append_time(&self) -> bool {
+            self.origin.timestamp().is_some_and(|(_, by_broker)| by_broker)
+        }
+
         /// The headers, parsed on first use.
         pub fn headers(&self) -> HeadersRef<'_> {
-            HeadersRef::new(self.origin.message.headers())
+            self.origin.headers()
         }
 
         /// The key as it stands in the log; `None` is null.
         pub fn key_bytes(&self) -> Option<&[u8]> {
-            self.origin.message.view().key()
+            self.origin.key()
         }
 
         /// The value as it stands in the log; `None` is null.
         pub fn value_bytes(&self) -> Option<&[u8]> {
-            self.origin.message.view().payload()
+            self.origin.value()
         }
 
         /// How many bytes key and value take in the log.
         pub fn size(&self) -> usize {
-            self.origin.message.view().size()
+            self.key_bytes().map_or(0, <[u8]>::len) + self.value_bytes().map_or(0, <[u8]>::len)
         }
 
         /// A copy of the record as bytes, to send on as it is; without its partition.
@@ -154,58 +247,130 @@ impl fmt::Debug for FailedRecord {
     }
 }
 
-/// What decoding a message came to.
+impl RawReceived {
+    coordinates!();
+
+    pub(super) fn new(lane: &Arc<LaneState>, message: Message) -> Self {
+        let origin = Origin { topic: lane.topic.clone(), body: Body::Shared(Arc::new(message)) };
+        Self { lane: lane.clone(), origin }
+    }
+
+    /// A copy that holds nothing of librdkafka's, for records that wait for long.
+    pub(super) fn kept(lane: &Arc<LaneState>, message: &Message) -> Self {
+        let origin = Origin { topic: lane.topic.clone(), body: Body::Kept(Arc::new(Kept::copy(message))) };
+        Self { lane: lane.clone(), origin }
+    }
+
+    /// Decodes the record with the serdes of `topic`, which need not be the topic it was read from: a record of a retry
+    /// topic is decoded as one of the topic it belongs to, whose name the serdes see.
+    ///
+    /// What is missing (a schema) is fetched. An outage of a registry is not the record's fault: it is waited out.
+    ///
+    /// # Errors
+    /// [`Undecoded::Failed`] where its bytes are wrong; [`Undecoded::Stopping`] where the partition is to stop before a
+    /// schema could be fetched.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn decode<K: Deserializer, V: Deserializer>(
+        &self,
+        topic: &Topic<K, V>,
+    ) -> Result<Received<K::Output, V::Output>, Undecoded> {
+        // That of a route may be a pattern.
+        let name = if topic.name().starts_with('^') { self.topic() } else { topic.name() };
+        match decoded(topic, name, &self.lane, self.origin.clone()).await {
+            Some(Ok(record)) => Ok(record),
+            Some(Err(failed)) => Err(Undecoded::Failed(failed)),
+            None => Err(Undecoded::Stopping),
+        }
+    }
+
+    /// Waits until the partition is to stop: it moves to another member, or the consumer ends. A handler that waits for
+    /// something should then return [`GivenBack`](crate::GivenBack), so that nobody waits for it.
+    ///
+    /// # Cancel safety
+    /// It only waits.
+    pub async fn stopping(&self) {
+        self.lane.until_stopping().await;
+    }
+
+    /// Whether the partition is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.lane.is_stopping()
+    }
+
+    /// Tells this life of the partition from earlier and later ones, in this process.
+    pub fn life(&self) -> u64 {
+        self.lane.life
+    }
+}
+
+impl fmt::Debug for RawReceived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawReceived")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", &self.offset())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a [`RawReceived`] was not decoded.
+#[derive(Debug)]
+pub enum Undecoded {
+    /// Its bytes are wrong, or their schema cannot be had.
+    Failed(FailedRecord),
+    /// The partition is to stop; the record will be read again.
+    Stopping,
+}
+
+/// What decoding a record came to.
 pub(super) enum Decoded<K, V> {
     Received(Received<K, V>),
     Failed(FailedRecord),
-    /// A schema has to be fetched first; then the same message again.
-    Miss(kafka_serde::Miss, Message),
+    /// A schema has to be fetched first; then the same record again.
+    Miss(kafka_serde::Miss, Origin),
 }
 
-/// Decodes a message of `topic`.
+/// Decodes a record of `topic`, which its serdes know as `name`.
 #[inline]
-pub(super) fn decode<K, V>(topic: &Topic<K, V>, name: &Arc<str>, message: Message) -> Decoded<K::Output, V::Output>
+pub(super) fn decode<K, V>(topic: &Topic<K, V>, name: &str, origin: Origin) -> Decoded<K::Output, V::Output>
 where
     K: Deserializer,
     V: Deserializer,
 {
-    let headers = LazyHeaders(&message);
-    let view = message.view();
-    // The name of the record's own topic: that of the route may be a pattern.
+    let headers = LazyHeaders(&origin);
     let source = |part| Source::new(name, part).with_headers(&headers);
-    let key = topic.key().deserialize(view.key(), &source(Part::Key));
+    let key = topic.key().deserialize(origin.key(), &source(Part::Key));
     let stop = match key {
-        Ok(key) => match topic.value().deserialize(view.payload(), &source(Part::Value)) {
-            Ok(value) => {
-                return Decoded::Received(Received { key, value, origin: Origin { topic: name.clone(), message } });
-            }
+        Ok(key) => match topic.value().deserialize(origin.value(), &source(Part::Value)) {
+            Ok(value) => return Decoded::Received(Received { key, value, origin }),
             Err(stop) => stop.at(name, Part::Value),
         },
         Err(stop) => stop.at(name, Part::Key),
     };
     match stop {
-        Stop::Miss(miss) => Decoded::Miss(miss, message),
-        Stop::Error(error) => Decoded::Failed(failed(name, message, error)),
+        Stop::Miss(miss) => Decoded::Miss(miss, origin),
+        Stop::Error(error) => Decoded::Failed(failed(origin, error)),
     }
 }
 
-/// A message whose schema cannot be had, or whose bytes are wrong.
-pub(super) fn failed(name: &Arc<str>, message: Message, error: kafka_serde::Error) -> FailedRecord {
-    let (partition, offset) = (message.view().partition(), message.view().offset());
+/// A record whose schema cannot be had, or whose bytes are wrong.
+pub(super) fn failed(origin: Origin, error: kafka_serde::Error) -> FailedRecord {
     let error = Error::undecodable(error)
         .with_operation("receive")
-        .with_topic(&**name)
-        .with_partition(Some(partition))
-        .with_offset(Some(offset));
-    FailedRecord { error, origin: Origin { topic: name.clone(), message } }
+        .with_topic(&*origin.topic)
+        .with_partition(Some(origin.partition()))
+        .with_offset(Some(origin.offset()));
+    FailedRecord { error, origin }
 }
 
-/// The headers of a message, parsed only when a serde looks for one.
-struct LazyHeaders<'a>(&'a Message);
+/// The headers of a record, parsed only when a serde looks for one.
+struct LazyHeaders<'a>(&'a Origin);
 
 impl kafka_serde::FindHeader for LazyHeaders<'_> {
     fn last(&self, name: &str) -> Option<Option<&[u8]>> {
-        HeadersRef::new(self.0.headers()).last(name)
+        self.0.headers().last(name)
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kafka_serde::{Deserializer, Miss, Retry};
+use kafka_serde::{Deserializer, Miss};
 use regex_lite::Regex;
 use tracing::Instrument;
 
@@ -17,10 +16,11 @@ use super::concurrency::Concurrency;
 use super::crew::{Crew, Outcome};
 use super::handler::{Completion, Handler, HandlerError};
 use super::lane::{FailedRecordRoute, Lane, LaneSettings};
-use super::received::{Decoded, FailedRecord, Received, decode, failed};
+use super::received::{Decoded, FailedRecord, Origin, RawReceived, Received, decode, failed};
 use super::state::LaneState;
 use crate::error::Error;
 use crate::native::Message;
+use crate::outage::Outage;
 use crate::producer::panic_text;
 use crate::topic::Topic;
 
@@ -37,6 +37,11 @@ pub(super) trait Route: Send + Sync {
     /// Whether records are told apart: those that an earlier life has finished are not handed out again then.
     fn tells_records_apart(&self) -> bool {
         true
+    }
+
+    /// Whether what is made of its records, and their offsets, are in transactions.
+    fn is_transactional(&self) -> bool {
+        false
     }
 
     fn run(self: Arc<Self>, lane: Lane) -> BoxFuture<'static, ()>;
@@ -80,6 +85,10 @@ impl Routes {
     pub(super) fn find(&self, topic: &str) -> Option<&Arc<dyn Route>> {
         let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(topic)).map(|(_, route)| route);
         self.exact.get(topic).or_else(by_pattern)
+    }
+
+    pub(super) fn all_transactional(&self) -> bool {
+        self.exact.values().chain(self.patterns.iter().map(|(_, route)| route)).all(|route| route.is_transactional())
     }
 
     /// What to subscribe to: names, and patterns that begin with `^`.
@@ -155,7 +164,7 @@ where
     async fn record(&self, state: &LaneState, settings: &LaneSettings, message: Message) -> Outcome {
         let offset = message.view().offset();
         settings.interceptors.received(&state.topic, &message);
-        match decoded(&self.topic, state, message).await {
+        match decoded(&self.topic, &state.topic, state, Origin::own(state.topic.clone(), message)).await {
             Some(Ok(record)) => {
                 state.start(offset);
                 let handling = guarded(&self.handler, record);
@@ -177,24 +186,55 @@ where
     }
 }
 
-/// Decodes a record, fetching what is missing. `None` when the lane is to end first.
+/// One handler call a record, undecoded.
+pub(super) struct UndecodedRoute<H> {
+    pub(super) topic: Arc<str>,
+    pub(super) concurrency: Concurrency,
+    pub(super) handler: H,
+}
+
+impl<H: Handler<RawReceived>> Route for UndecodedRoute<H> {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn width(&self) -> usize {
+        self.concurrency.width()
+    }
+
+    fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (state, interceptors) = (lane.state.clone(), lane.settings.interceptors.clone());
+            let crew = Crew::new(self.concurrency, |message| async {
+                interceptors.received(&state.topic, &message);
+                state.start(message.view().offset());
+                Outcome::Handled(guarded(&self.handler, RawReceived::new(&state, message)).await)
+            });
+            crew.run(&mut lane).await;
+        })
+    }
+}
+
+/// Decodes a record, fetching what is missing. `None` when the lane is to end first. The serdes know its topic as `name`:
+/// that of the route may be a pattern.
 ///
 /// An outage (of a registry, say) is not the record's fault: it is waited out.
 pub(super) async fn decoded<K: Deserializer, V: Deserializer>(
     topic: &Topic<K, V>,
+    name: &str,
     lane: &LaneState,
-    mut message: Message,
+    mut origin: Origin,
 ) -> Option<Result<Received<K::Output, V::Output>, FailedRecord>> {
-    let mut pause = Duration::from_millis(100);
+    let mut outage = Outage::none();
     loop {
-        match decode(topic, &lane.topic, message) {
+        match decode(topic, name, origin) {
             Decoded::Received(record) => return Some(Ok(record)),
             Decoded::Failed(record) => return Some(Err(record)),
             Decoded::Miss(miss, same) => {
-                message = same;
-                match resolved(miss, &mut pause, lane).await {
+                origin = same;
+                match resolved(miss, &mut outage, lane).await {
                     Resolved::Again => (),
-                    Resolved::Never(error) => return Some(Err(failed(&lane.topic, message, error))),
+                    Resolved::Never(error) => return Some(Err(failed(origin, error))),
                     Resolved::Stopping => return None,
                 }
             }
@@ -208,25 +248,16 @@ enum Resolved {
     Stopping,
 }
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-async fn resolved(miss: Miss, pause: &mut Duration, lane: &LaneState) -> Resolved {
-    let outcome = tokio::select! {
-        outcome = miss.resolve() => outcome,
-        () = lane.until_stopping() => return Resolved::Stopping,
+async fn resolved(miss: Miss, outage: &mut Outage, lane: &LaneState) -> Resolved {
+    let waiting = |error: &kafka_serde::Error| {
+        tracing::warn!(topic = %lane.topic, partition = lane.partition, %error, "waiting to decode");
     };
-    match outcome {
-        Ok(()) => Resolved::Again,
-        Err(error) if error.retry() == Retry::Permanent => Resolved::Never(error),
-        Err(error) => {
-            tracing::warn!(topic = %lane.topic, partition = lane.partition, %error, "waiting to decode");
-            let waiting = *pause;
-            *pause = (waiting * 2).min(LONGEST_PAUSE);
-            tokio::select! {
-                () = tokio::time::sleep(waiting) => Resolved::Again,
-                () = lane.until_stopping() => Resolved::Stopping,
-            }
-        }
+    tokio::select! {
+        fetched = outage.fetch(miss, waiting) => match fetched {
+            Ok(_) => Resolved::Again,
+            Err(error) => Resolved::Never(error),
+        },
+        () = lane.until_stopping() => Resolved::Stopping,
     }
 }
 

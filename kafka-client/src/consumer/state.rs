@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -17,6 +17,8 @@ use crate::native::Signal;
 pub(super) struct LaneState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
+    /// Tells lives apart.
+    pub(super) life: u64,
     pub(super) running: Running,
     exposure: Arc<Exposure>,
     /// Told when a commit should not wait for its timer.
@@ -25,6 +27,8 @@ pub(super) struct LaneState {
     commit_every: u64,
     stopping: AtomicBool,
     stopped: Notify,
+    /// Whether the partition has gone before what was read of it could be finished.
+    lost: AtomicBool,
     paused: AtomicBool,
     /// Whether the lane waits until something is finished.
     starved: AtomicBool,
@@ -41,6 +45,9 @@ pub(super) struct LaneState {
     open: AtomicUsize,
     settled: Notify,
 }
+
+/// Numbers the lives of partitions in this process.
+static LIVES: AtomicU64 = AtomicU64::new(0);
 
 /// What all lives of a consumer have in common.
 pub(super) struct Shared {
@@ -139,12 +146,14 @@ impl LaneState {
         Self {
             topic,
             partition,
+            life: LIVES.fetch_add(1, Ordering::Relaxed),
             running: Running::new(width),
             exposure: shared.exposure.clone(),
             commit_soon: shared.commit_soon.clone(),
             commit_every: shared.commit_every,
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
+            lost: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             bell: Notify::new(),
@@ -162,6 +171,15 @@ impl LaneState {
         self.stopping.store(true, Ordering::SeqCst);
         self.ring();
         self.stopped.notify_waiters();
+    }
+
+    /// The life has ended before what was read could be finished.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -271,6 +289,11 @@ impl LaneState {
             account.next = Some(next);
             account.tracker.position(next);
         }
+    }
+
+    /// Everything before this was taken, or is finished.
+    pub(super) fn frontier(&self) -> i64 {
+        self.account.lock().tracker.frontier()
     }
 
     /// How many of the records that are ready may be taken, so that what is finished beyond the lowest unfinished one can

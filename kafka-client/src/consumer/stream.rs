@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, coop};
 
 use super::builder::Consumer;
 use super::lane::{Ended, Lane};
-use super::received::Received;
+use super::received::{Origin, Received};
 use super::report::ConsumerReport;
 use super::router::{Route, decoded};
 use super::state::{LaneState, Taken};
@@ -391,7 +391,8 @@ async fn records<K: Deserializer, V: Deserializer>(
             continue;
         }
         lane.settings.interceptors.received(&lane.state.topic, &message);
-        match decoded(topic, &lane.state, message).await {
+        let origin = Origin::own(lane.state.topic.clone(), message);
+        match decoded(topic, &lane.state.topic, &lane.state, origin).await {
             Some(Ok(record)) => records.push(record),
             Some(Err(failed)) => {
                 // In order: what was read before it is handed out before it.

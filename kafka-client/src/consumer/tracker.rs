@@ -238,6 +238,11 @@ impl Tracker {
         ranges.get(next).filter(|range| range.start <= self.frontier).map_or(self.frontier, |range| range.end)
     }
 
+    /// One past the last record that was begun, or where the tracker goes on.
+    pub fn frontier(&self) -> i64 {
+        self.frontier
+    }
+
     /// Records that were begun and are not finished.
     pub fn unfinished(&self) -> usize {
         self.unfinished

@@ -26,11 +26,13 @@ pub(crate) struct NativeError {
     pub(crate) text: String,
     pub(crate) fatal: bool,
     pub(crate) retriable: bool,
+    /// The transaction can only be aborted.
+    pub(crate) requires_abort: bool,
 }
 
 impl NativeError {
     pub(crate) fn from_raw(raw: sys::rd_kafka_resp_err_t) -> Self {
-        Self { code: raw.into(), name: name(raw), text: description(raw).to_owned(), fatal: false, retriable: false }
+        Self { text: description(raw).to_owned(), ..Self::named(Some(raw.into()), name(raw)) }
     }
 
     /// `Ok` for the code that means success.
@@ -44,7 +46,7 @@ impl NativeError {
     /// An error of which only code and name are left.
     pub(crate) fn named(code: Option<Code>, name: &'static str) -> Self {
         let code = code.unwrap_or(Code::Unknown);
-        Self { code, name, text: code.to_string(), fatal: false, retriable: false }
+        Self { code, name, text: code.to_string(), fatal: false, retriable: false, requires_abort: false }
     }
 
     pub(crate) fn with_text(mut self, text: impl Into<String>) -> Self {
@@ -75,6 +77,7 @@ impl NativeError {
                 text,
                 fatal: sys::rd_kafka_error_is_fatal(error) != 0,
                 retriable: sys::rd_kafka_error_is_retriable(error) != 0,
+                requires_abort: sys::rd_kafka_error_txn_requires_abort(error) != 0,
             };
             sys::rd_kafka_error_destroy(error);
             taken

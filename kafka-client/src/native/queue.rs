@@ -65,6 +65,11 @@ impl Queue {
         self.ptr.as_ptr()
     }
 
+    /// The client it belongs to.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
     /// The next event, waiting up to `wait` for it. Blocks, unless `wait` is zero.
     pub(crate) fn poll(&self, wait: Duration) -> Option<Event> {
         // SAFETY: the queue is alive; the event is ours.

@@ -106,6 +106,11 @@ impl Progress {
         .await
     }
 
+    /// The first failure so far.
+    pub(super) fn refused(&self) -> Option<SendError> {
+        self.state.lock().failures.first().map(|failure| failure.error.clone())
+    }
+
     /// Says that nobody waits any more, and how many records were handed over. `true` when all reports are in.
     pub(super) fn abandon(&self, total: usize) -> bool {
         let mut state = self.state.lock();

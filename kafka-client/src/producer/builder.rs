@@ -8,6 +8,7 @@ use super::callbacks::Runners;
 use super::core::{Core, Limits};
 use super::events::{Control, Events, Local};
 use super::handles::Handles;
+use super::missing::Told;
 use super::{OwnedProducer, Producer, Shared};
 use crate::config::{self, Settings};
 use crate::error::{Error, ErrorKind};
@@ -20,6 +21,8 @@ use crate::partitioner::Partitioner;
 const DEFAULT_MAX_RECORDS: usize = 100_000;
 /// How many bytes of keys, values and headers may be in flight, unless set.
 const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// How long a record is retried, unless set: librdkafka's own default.
+const DEFAULT_DELIVERY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Which replicas must have a record before it counts as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +132,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Sets how long a record is retried before it fails, overriding the default of 5 minutes. Corresponds to
-    /// `message.timeout.ms` (`delivery.timeout.ms`). Less than 2 minutes is refused with idempotence: records that
+    /// Sets how long a record is retried before it fails, overriding the default of 5 minutes; and how long one waits,
+    /// before that, for a schema registry that is down. Corresponds to `message.timeout.ms` (`delivery.timeout.ms`). Less than 2 minutes is refused with idempotence: records that
     /// expire between others that do not are lost in the middle, and have been seen duplicated. To wait less long,
     /// use [`Producer::send_within`] or [`Delivery::within`](crate::Delivery::within), which end the waiting only.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
@@ -183,19 +186,41 @@ impl ProducerBuilder {
     /// # Errors
     /// [`ErrorKind::Config`] for a setting that is unknown, malformed or contradicts another; the message names it.
     pub fn build(self) -> Result<Producer, Error> {
-        self.build_named().map_err(|error| error.with_operation("build producer"))
+        config::check_plain(&self.settings).map_err(|error| error.with_operation("build producer"))?;
+        self.build_named(Control::default()).map_err(|error| error.with_operation("build producer"))
     }
 
-    fn build_named(mut self) -> Result<Producer, Error> {
+    /// Builds the producer of transactions, of which only this crate's own code has hold.
+    pub(crate) fn build_transactional(self) -> Result<Producer, Error> {
+        let control = Control::transactional();
+        self.build_named(control).map_err(|error| error.with_operation("build producer"))
+    }
+
+    /// Whether the settings fit, without building anything.
+    pub(crate) fn check(mut self) -> Result<(), Error> {
+        self.limits()?;
+        self.settings.default("enable.idempotence", "true");
+        config::check_producer(&self.settings)
+    }
+
+    pub(crate) fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    fn build_named(mut self, control: Control) -> Result<Producer, Error> {
         let limits = self.limits()?;
         let settings = &mut self.settings;
         settings.default("enable.idempotence", "true");
         // Java's partitioner, so that a key stays on its partition whoever writes it.
         settings.default("partitioner", "murmur2_random");
         config::check_producer(settings)?;
+        let delivery_timeout = match settings.number::<u64>("message.timeout.ms")? {
+            Some(0) => None,
+            wait_ms => Some(wait_ms.map_or(DEFAULT_DELIVERY_TIMEOUT, Duration::from_millis)),
+        };
         let client = Client::new(Role::Producer, settings.iter()).map_err(Error::native)?;
         let core = Arc::new(Core::new(limits));
-        let control = Arc::new(Control::default());
+        let control = Arc::new(control);
         let runners = Runners::new(self.hooks);
         let events = Events {
             queue: Queue::main(&client),
@@ -213,6 +238,9 @@ impl ProducerBuilder {
             client: client.clone(),
             runners,
             control,
+            delivery_timeout,
+            told: Told::default(),
+            fetching: Arc::default(),
             simple: self.partitioner.is_none() && self.interceptors.is_empty(),
             partitioner: self.partitioner,
             interceptors: self.interceptors,

@@ -13,6 +13,7 @@ use super::batch::{BatchFailure, Progress};
 use super::callbacks::{Called, Job, Runners};
 use super::core::{Core, Settled};
 use super::outcome::{Delivered, Outcome, SendError};
+use super::poison::Poison;
 use super::slot::{Slot, Told};
 use crate::error::Error;
 use crate::headers::Headers;
@@ -38,6 +39,8 @@ pub(super) struct Control {
     pub(super) over: Notify,
     /// Whether any record had headers, whose bytes are part of what comes back.
     pub(super) headers_used: AtomicBool,
+    /// Of a transactional producer: what failed.
+    pub(super) poison: Option<Poison>,
 }
 
 /// How the producer is to end.
@@ -50,6 +53,11 @@ pub(super) struct Ending {
 }
 
 impl Control {
+    /// Of a producer whose records are in transactions.
+    pub(super) fn transactional() -> Self {
+        Self { poison: Some(Poison::default()), ..Self::default() }
+    }
+
     pub(super) fn end(&self, ending: Ending) {
         *self.ending.lock() = Some(ending);
     }
@@ -155,6 +163,7 @@ impl Events {
             hooked: self.runners.hooked(),
             intercepted: self.intercepted,
             headers_used: self.control.headers_used.load(Ordering::Relaxed),
+            poison: self.control.poison.as_ref(),
         };
         let plain = !unusual.hooked && !unusual.headers_used && !tracing::enabled!(tracing::Level::TRACE);
         let local = &mut self.local;
@@ -186,13 +195,15 @@ impl Events {
 }
 
 /// Whatever may make a report cost more than its numbers.
-struct Unusual {
+struct Unusual<'a> {
     /// Somebody wants to hear of every acknowledgement.
     hooked: bool,
     /// Interceptors have seen the records.
     intercepted: bool,
     /// Some records have headers.
     headers_used: bool,
+    /// The records belong to a transaction.
+    poison: Option<&'a Poison>,
 }
 
 impl Local {
@@ -214,7 +225,7 @@ impl Local {
 
     /// A report that failed, or of which somebody wants to know more.
     #[cold]
-    fn unusual(&mut self, core: &Core, message: MessageRef<'_>, owner: Owner, epoch: usize, unusual: &Unusual) {
+    fn unusual(&mut self, core: &Core, message: MessageRef<'_>, owner: Owner, epoch: usize, unusual: &Unusual<'_>) {
         self.settled.records += 1;
         self.settled.bytes += message.size();
         if unusual.headers_used {
@@ -222,6 +233,9 @@ impl Local {
         }
         let outcome = outcome(message, unusual.intercepted);
         let totals = &mut self.settled.totals[epoch];
+        if let (Some(poison), Err(error)) = (unusual.poison, &outcome) {
+            poison.taint(error);
+        }
         match &outcome {
             Ok(_) => totals.delivered += 1,
             Err(error) if error.maybe_written() => totals.unknown += 1,
@@ -233,16 +247,17 @@ impl Local {
         }
         match (owner, outcome) {
             (Owner::Slot(slot), Ok(delivered)) => self.delivered(slot, delivered),
-            (Owner::Slot(slot), Err(error)) => self.failed(slot, error),
+            (Owner::Slot(slot), Err(error)) => self.failed(slot, error, unusual),
             (Owner::Batch { batch, index }, outcome) => self.batch(core, batch, index, outcome),
         }
     }
 
-    fn failed(&mut self, slot: &'static Slot, error: SendError) {
+    fn failed(&mut self, slot: &'static Slot, error: SendError, unusual: &Unusual<'_>) {
         let mut error = Some(error);
         let told = slot.fail(&mut error);
         self.tell(slot, told);
-        if let Some(unheard) = error {
+        // The end of a transaction tells of it.
+        if let Some(unheard) = error.filter(|_| unusual.poison.is_none()) {
             self.unheard += 1;
             self.first_unheard.get_or_insert(unheard);
         }

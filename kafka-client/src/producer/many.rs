@@ -9,8 +9,9 @@ use super::attempt::{choose, closed, refused};
 use super::batch::{BatchError, BatchFailure, Progress};
 use super::core::{Permit, Refusal, Settled};
 use super::handles::Handle;
+use super::missing::Waiting;
 use super::outcome::SendError;
-use super::{MOST_MISSES, Producer, Shared, forgetful};
+use super::{Producer, Shared};
 use crate::error::Error;
 use crate::headers::Headers;
 use crate::native::Token;
@@ -30,13 +31,31 @@ impl Producer {
     ///
     /// # Errors
     /// A [`BatchError`] when any failed: how many were delivered, and which were not, each with its [`SendError`].
-    /// Others are not held up by one that fails.
+    /// Others are not held up by one that fails. While a schema registry is down, the records after one that waits for
+    /// it wait as well, since they keep their order; all together for `message.timeout.ms` at most.
     ///
     /// # Cancel safety
     /// Dropping the future: records that were handed over are sent, the others are not.
     pub async fn send_batch<R: Sendable>(&self, records: impl IntoIterator<Item = R>) -> Result<usize, BatchError> {
+        self.hand_over_batch(records).await.finished().await
+    }
+
+    /// Hands over many records without waiting for answers; the first that was refused at once.
+    pub(crate) async fn enqueue_batch<R: Sendable>(
+        &self,
+        records: impl IntoIterator<Item = R>,
+    ) -> Result<usize, SendError> {
+        let batch = self.hand_over_batch(records).await;
+        match batch.progress.refused() {
+            Some(error) => Err(error),
+            None => Ok(batch.count),
+        }
+    }
+
+    async fn hand_over_batch<R: Sendable>(&self, records: impl IntoIterator<Item = R>) -> OpenBatch<'_> {
         let mut batch = OpenBatch::new(self.shared());
         let mut portions = Portions::default();
+        let mut waiting = Waiting::new();
         let mut records = records.into_iter();
         let mut taken: Vec<R> = Vec::with_capacity(records.size_hint().0.clamp(1, PORTION_RECORDS));
         loop {
@@ -45,10 +64,10 @@ impl Producer {
             if taken.is_empty() {
                 break;
             }
-            batch.hand_over(&mut taken, &mut portions).await;
+            batch.hand_over(&taken, &mut portions, &mut waiting).await;
         }
         drop(taken);
-        batch.finished().await
+        batch
     }
 }
 
@@ -87,35 +106,30 @@ impl<'a> OpenBatch<'a> {
         Self { shared, progress, index, count: 0, answered: false }
     }
 
-    async fn hand_over<R: Sendable>(&mut self, records: &mut [R], portions: &mut Portions) {
-        let mut permit = None;
-        let mut misses = 0;
+    async fn hand_over<R: Sendable>(&mut self, records: &[R], portions: &mut Portions, waiting: &mut Waiting) {
         let mut from = 0;
         while from < records.len() {
-            let met = match self.portion(&records[from..], portions, &mut permit) {
+            let topic = records[from].topic_text();
+            let met = match self.portion(&records[from..], portions, &mut waiting.permit) {
                 Portion::Done(count) => {
                     from += count;
                     self.count += count;
-                    misses = 0;
+                    waiting.next_record();
                     continue;
                 }
                 Portion::Full(count, bytes) => {
-                    // Without a permit the producer is closed: the next portion is refused, with its records.
-                    permit = self.shared.core.acquire(count, bytes).await.ok();
+                    self.shared.wait_for_room(count, bytes, waiting).await;
                     continue;
                 }
-                _ if misses == MOST_MISSES => Err(forgetful(records[from].topic_text()).into_parts().0),
-                Portion::Miss(miss) => miss.resolve().await.map_err(Error::unencodable),
-                Portion::Uncounted(handle) => handle.ask_partitions().await,
+                Portion::Miss(miss) => self.shared.fetch(miss, topic, waiting).await,
+                Portion::Uncounted(handle) => self.shared.ask_partitions(&handle, waiting).await,
             };
-            misses += 1;
             if let Err(error) = met {
                 // This record fails; the next one may not need what was missing.
-                let error = SendError::new(error.with_topic(records[from].topic_text()), false, None);
-                self.fail(self.count, error);
+                self.fail(self.count, self.shared.unaccepted(&records[from], error));
                 self.count += 1;
                 from += 1;
-                misses = 0;
+                waiting.next_record();
             }
         }
     }

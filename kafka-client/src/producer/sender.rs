@@ -10,9 +10,10 @@ use super::ahead::Ahead;
 use super::attempt::{Attempt, Refused, bytes_of};
 use super::core::Permit;
 use super::handles::Handle;
+use super::missing::Waiting;
 use super::slot::Slot;
 use super::soon::Soon;
-use super::{Delivery, MOST_MISSES, OwnedProducer, Producer, SendError, forgetful};
+use super::{Delivery, OwnedProducer, Producer, SendError};
 use crate::error::Error;
 use crate::native::topic::Outgoing;
 use crate::record::Record;
@@ -131,19 +132,18 @@ impl<K: Serializer, V: Serializer> Sender<K, V> {
         record: Record<'_, K, V>,
         mut need: Attempt,
     ) -> Result<&'static Slot, SendError> {
-        let mut permit = None;
-        for _ in 0..MOST_MISSES {
+        let mut waiting = Waiting::new();
+        loop {
             if let Attempt::Failed(error) = need {
                 return Err(error);
             }
-            let met = self.producer.shared.meet(need, &mut permit).await;
-            met.map_err(|error| SendError::new(error.with_topic(self.topic.name()), false, None))?;
-            need = match self.attempt(&record, &mut permit) {
+            let met = self.producer.shared.meet(need, self.topic.name(), &mut waiting).await;
+            met.map_err(|error| self.producer.shared.unaccepted(&record, error))?;
+            need = match self.attempt(&record, &mut waiting.permit) {
                 Attempt::Placed(slot) => return Ok(slot),
                 need => need,
             };
         }
-        Err(forgetful(self.topic.name()))
     }
 }
 

@@ -25,7 +25,8 @@ const MISSES: usize = 8;
 impl Decoder {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let Some(url) = &settings.registry else { return Ok(Self { registry: None }) };
-        let registry = Registry::connect(url.as_str()).map_err(|error| Error::new(ErrorKind::Config, "--registry cannot be used").with_source(error))?;
+        let registry = Registry::connect(url.as_str())
+            .map_err(|error| Error::new(ErrorKind::Config, "--registry cannot be used").with_source(error))?;
         let (avro, protobuf) = (Avro::from_registry(&registry), protobuf::DynamicProtobuf::new(&registry));
         Ok(Self { registry: Some(Known { registry, avro, protobuf }) })
     }
@@ -54,13 +55,15 @@ impl Decoder {
         let known = self.registry.as_ref()?;
         let framed = bytes?;
         let (0, id, rest) = (*framed.first()?, framed.get(1..5)?, framed.get(5..)?) else { return None };
-        let id = u32::from_be_bytes(id.try_into().ok()?);
+        let id = i32::from_be_bytes(id.try_into().ok()?);
         let schema = known.registry.schema(SchemaId::Id(id)).await.ok()?;
         let from = Source::new(topic, part);
         match schema.schema.schema_type {
             SchemaType::Json => serde_json::from_slice(rest).ok(),
             SchemaType::Avro => warm(|| known.avro.deserialize(bytes, &from)).await,
-            SchemaType::Protobuf => warm(|| known.protobuf.deserialize(bytes, &from)).await.map(|value| message(&value)),
+            SchemaType::Protobuf => {
+                warm(|| known.protobuf.deserialize(bytes, &from)).await.map(|value| message(&value))
+            }
         }
     }
 }

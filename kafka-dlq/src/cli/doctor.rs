@@ -55,7 +55,7 @@ async fn reach(kafka: &Kafka) -> Result<String, String> {
 async fn transact(kafka: &Kafka) -> Result<String, String> {
     let building = kafka.transactional_producer(reader::made_up_group()).timeout(PATIENCE).build();
     let producer = building.await.map_err(|error| shown::chain(&error))?;
-    producer.close(PATIENCE).await;
+    let _ = producer.close(PATIENCE).await;
     Ok("a transactional.id was accepted".to_owned())
 }
 
@@ -95,8 +95,8 @@ async fn keeps(kafka: &Kafka, topic: &str) -> Result<String, String> {
 }
 
 async fn registry(url: &str) -> Result<String, String> {
-    use kafka_client::serde::Registry;
+    use kafka_client::serde::{Deleted, Registry};
     let registry = Registry::connect(url).map_err(|error| shown::chain(&error))?;
-    let subjects = registry.subjects().await.map_err(|error| shown::chain(&error))?;
+    let subjects = registry.subjects(Deleted::Without).await.map_err(|error| shown::chain(&error))?;
     Ok(format!("{} subjects", subjects.len()))
 }

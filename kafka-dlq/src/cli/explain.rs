@@ -89,7 +89,10 @@ fn about(letter: &DeadLetter<'_>) -> String {
     let here = crate::Place { topic: Some(record.topic), partition: record.partition, offset: record.offset };
     line("record", Some(here.to_string()));
     let dialects: Vec<&str> = letter.dialects().map(|dialect| dialect.name()).collect();
-    line("dialect", Some(if dialects.is_empty() { "none that is known".to_owned() } else { dialects.join(", behind ") }));
+    line(
+        "dialect",
+        Some(if dialects.is_empty() { "none that is known".to_owned() } else { dialects.join(", behind ") }),
+    );
     if !dialects.is_empty() {
         line("origin", Some(letter.origin().to_string()));
         line("last hop", (letter.last_hop() != letter.origin()).then(|| letter.last_hop().to_string()));
@@ -115,7 +118,8 @@ fn about(letter: &DeadLetter<'_>) -> String {
 pub(super) async fn document(decoder: &Decoder, stored: &Stored, view: &View) -> Value {
     let letter = stored.letter();
     let (origin, last) = (letter.origin(), letter.last_hop());
-    let place = |place: crate::Place<'_>| json!({ "topic": place.topic, "partition": place.partition, "offset": place.offset });
+    let place =
+        |place: crate::Place<'_>| json!({ "topic": place.topic, "partition": place.partition, "offset": place.offset });
     let headers: Vec<Value> = (stored.headers.iter())
         .map(|header| {
             let value = if view.redact { length(header.value()) } else { header_value(header.value()) };
@@ -186,7 +190,8 @@ pub(super) async fn explain(settings: &Settings, output: &Output, at: &str) -> R
     };
     let _ = writeln!(text, "a loop      {looped}\nredrive     {}", shown::text(&verdict));
     if letter.is_undecodable() {
-        let _ = writeln!(text, "note        its bytes could not be decoded: without a --transform they will fail again");
+        let _ =
+            writeln!(text, "note        its bytes could not be decoded: without a --transform they will fail again");
     }
     if let Some(trace) = letter.trace() {
         let _ = writeln!(text, "\ntrace\n{}", shown::lines(&trace));

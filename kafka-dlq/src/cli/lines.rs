@@ -109,7 +109,8 @@ pub(super) async fn export(
     file: Option<&Path>,
     which: &Which,
 ) -> Result<Ended, Error> {
-    let failed = |error: std::io::Error| Error::new(ErrorKind::Import, "the export cannot be written").with_source(error);
+    let failed =
+        |error: std::io::Error| Error::new(ErrorKind::Import, "the export cannot be written").with_source(error);
     let out: Box<dyn Write + Send> = match file {
         Some(path) => Box::new(File::create(path).map_err(failed)?),
         None => Box::new(stdout()),
@@ -192,7 +193,7 @@ pub(super) async fn import(
             }
             sent += chunk.len();
         }
-        producer.close(std::time::Duration::from_secs(10)).await;
+        let _ = producer.close(std::time::Duration::from_secs(10)).await;
     }
     let verb = if execute { "wrote" } else { "would write" };
     let note = if execute { "" } else { "; say --execute to do it" };
@@ -236,9 +237,15 @@ mod tests {
         assert!(wrong("{").starts_with("is no JSON"));
         assert_eq!(wrong("[]"), "is no object");
         assert_eq!(wrong(r#"{"headers":[],"topic":"t"}"#), "key: is missing");
-        assert_eq!(wrong(r#"{"headers":[["a"]],"topic":"t","key":null,"value":null}"#), "headers[0]: is no pair of name and value");
+        assert_eq!(
+            wrong(r#"{"headers":[["a"]],"topic":"t","key":null,"value":null}"#),
+            "headers[0]: is no pair of name and value"
+        );
         let base64 = r#"{"headers":[],"topic":"t","key":{"base64":"!"},"value":null}"#;
         assert_eq!(wrong(base64), "key: is no base64");
-        assert_eq!(wrong(r#"{"headers":[],"topic":"t","key":5,"value":null}"#), "key: is neither null, nor text, nor base64");
+        assert_eq!(
+            wrong(r#"{"headers":[],"topic":"t","key":5,"value":null}"#),
+            "key: is neither null, nor text, nor base64"
+        );
     }
 }

@@ -23,8 +23,6 @@ use crate::reader;
 const SAMPLE: u64 = 1_000;
 /// Names that [`TopicKind`] may know, as a pattern that brokers' clients understand.
 const LIKELY: &str = "^.*([dD][lL][tTqQ]|[dD][eE][aA][dD]|[pP][oO][iI][sS][oO][nN]|[pP][aA][rR][kK]).*";
-/// How long to wait for the list.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a list may stay empty before it is believed.
 const QUIET: Duration = Duration::from_secs(4);
 
@@ -79,7 +77,7 @@ async fn likely(kafka: &Kafka) -> Result<Vec<String>, Error> {
         .map_err(|error| Error::kafka("list topics", error))?;
     let end = async {
         // Whoever has no such topic is assigned nothing.
-        let _ = tokio::time::timeout(PATIENCE.min(QUIET), told.notified()).await;
+        let _ = tokio::time::timeout(QUIET, told.notified()).await;
     };
     consumer.run_until(end).await.map_err(|error| Error::kafka("list topics", error))?;
     let _ = kafka.admin().delete_groups(&[&group]).await;

@@ -10,18 +10,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use kafka_client::{
-    Batch, BoxError, ConsumerHandle, NoKey, RawRecord, Received, Sendable, Topic, Transaction, TransactionDecision,
-};
+use kafka_client::{Batch, BoxError, ConsumerHandle, Decision, NoKey, RawRecord, Received, Topic, Transaction};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Redrive;
 use super::pace::Pace;
 use super::plan::Verdict;
 use super::report::{End, RedriveReport};
-use super::run::{now_ms, Progress};
+use super::run::{Progress, now_ms};
 use super::survey::Surveyed;
-use super::Redrive;
 use crate::dead_letter::DeadLetter;
 use crate::error::{Error, ErrorKind};
 use crate::reader::{self, Span};
@@ -82,12 +80,13 @@ impl Redrive {
         let steering: OnceLock<ConsumerHandle> = OnceLock::new();
         let most = self.rate.map_or(BATCH, |rate| ((rate * SPREAD.as_secs_f64()) as usize).clamp(1, BATCH));
         let undone = state.clone();
-        let work = async |batch: Batch<Received<(), ()>>, transaction: &Transaction| {
-            let worked = self.batch(&batch, transaction, surveyed, state).await?;
+        let steering = &steering;
+        let work = |batch: Batch<Received<(), ()>>, transaction: Transaction| async move {
+            let worked = self.batch(&batch, &transaction, surveyed, state).await?;
             if let (Some(partition), Some(handle)) = (worked.behind, steering.get()) {
                 handle.pause([(self.source.as_str(), partition)]).await?;
             }
-            Ok::<_, BoxError>(TransactionDecision::CommitUpTo(worked.taken))
+            Ok::<_, BoxError>(Decision::CommitUpTo(worked.taken))
         };
         let pipeline = self
             .kafka
@@ -191,7 +190,8 @@ impl Redrive {
                 0 => std::ops::ControlFlow::Continue(()),
                 _ => {
                     let record = letter.record();
-                    let place = crate::Place { topic: Some(record.topic), partition: record.partition, offset: record.offset };
+                    let place =
+                        crate::Place { topic: Some(record.topic), partition: record.partition, offset: record.offset };
                     *slot.lock() = Some(place.to_string());
                     std::ops::ControlFlow::Break(())
                 }
@@ -225,17 +225,13 @@ impl Redrive {
         let text = report.audit(&self.who, self.orders.told(), now_ms());
         let record = RawRecord::new(topic.as_str(), Some(report.job.clone().into_bytes()), Some(text.into_bytes()));
         let producer = self.kafka.producer().build().map_err(|error| Error::kafka("write the audit record", error))?;
-        let sent = deliver(&producer, record).await;
-        producer.close(Duration::from_secs(5)).await;
-        sent
+        let sent = producer.send(record).await;
+        let _ = producer.close(Duration::from_secs(5)).await;
+        let failed = |error: kafka_client::SendError| {
+            Error::new(ErrorKind::Kafka, "could not write the audit record").with_source(error.to_string())
+        };
+        sent.map(drop).map_err(failed)
     }
-}
-
-async fn deliver(producer: &kafka_client::Producer, record: impl Sendable) -> Result<(), Error> {
-    let failed = |error: kafka_client::SendError| {
-        Error::new(ErrorKind::Kafka, "could not write the audit record").with_source(error)
-    };
-    producer.send(record).await.map(drop).map_err(failed)
 }
 
 /// What became of a batch.
@@ -280,8 +276,7 @@ struct Pending {
 
 impl State {
     fn new(report: RedriveReport, surveyed: &Surveyed, rate: Option<f64>, limit: Option<u64>) -> Self {
-        let inner =
-            Inner { report, pending: None, pace: rate.map(Pace::new), reached: HashMap::new(), ended: false };
+        let inner = Inner { report, pending: None, pace: rate.map(Pace::new), reached: HashMap::new(), ended: false };
         Self {
             inner: Mutex::new(inner),
             over: Notify::new(),

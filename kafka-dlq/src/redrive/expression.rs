@@ -37,7 +37,10 @@ impl Expression {
     pub(crate) fn new(text: &str) -> Result<Self, Error> {
         let wrong = |what: String| Error::new(ErrorKind::Expression, format!("the expression {text:?}: {what}"));
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let defs = defs.filter(|def| !def.name.starts_with("halt"));
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+        // An expression is about a record: it ends no process, and reads no secrets of the environment.
+        let funs = funs.filter(|(name, ..)| !["halt", "env"].contains(name));
         let arena = Arena::default();
         let modules = Loader::new(defs)
             .load(&arena, File { code: text, path: () })
@@ -112,7 +115,10 @@ pub(crate) fn seen(letter: &DeadLetter<'_>) -> Value {
 
 fn decoded(bytes: Option<&[u8]>) -> Value {
     let Some(bytes) = bytes else { return Value::Null };
-    serde_json::from_slice(bytes).ok().or_else(|| std::str::from_utf8(bytes).ok().map(Value::from)).unwrap_or(Value::Null)
+    serde_json::from_slice(bytes)
+        .ok()
+        .or_else(|| std::str::from_utf8(bytes).ok().map(Value::from))
+        .unwrap_or(Value::Null)
 }
 
 impl Selection {

@@ -97,28 +97,24 @@ impl RedriveReport {
         &self.end
     }
 
-    /// The audit record: one line of JSON.
+    /// The audit record.
     pub(crate) fn audit(&self, who: &str, what: String, at_ms: i64) -> String {
-        let counts = |of: &BTreeMap<String, u64>| {
-            let one = |(name, count): (&String, &u64)| format!("{}:{count}", quoted(name));
-            format!("{{{}}}", of.iter().map(one).collect::<Vec<_>>().join(","))
-        };
-        format!(
-            "{{\"job\":{},\"source\":{},\"who\":{},\"what\":{},\"at_ms\":{at_ms},\"elapsed_ms\":{},\"end\":{},\
-             \"read\":{},\"sent\":{},\"bytes\":{},\"parked\":{},\"targets\":{},\"left\":{}}}",
-            quoted(&self.job),
-            quoted(&self.source),
-            quoted(who),
-            quoted(&what),
-            self.elapsed.as_millis(),
-            quoted(&format!("{:?}", self.end)),
-            self.read,
-            self.sent,
-            self.bytes,
-            self.parked,
-            counts(&self.targets),
-            counts(&self.left),
-        )
+        let audit = serde_json::json!({
+            "job": self.job,
+            "source": self.source,
+            "who": who,
+            "what": what,
+            "at_ms": at_ms,
+            "elapsed_ms": self.elapsed.as_millis() as u64,
+            "end": format!("{:?}", self.end),
+            "read": self.read,
+            "sent": self.sent,
+            "bytes": self.bytes,
+            "parked": self.parked,
+            "targets": self.targets,
+            "left": self.left,
+        });
+        audit.to_string()
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -158,18 +154,4 @@ impl fmt::Display for RedriveReport {
             End::Repeated(place) => writeln!(f, "  stopped: {place} came back"),
         }
     }
-}
-
-/// A text as JSON.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => out.extend(['\\', letter]),
-            control if control < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(control))),
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
 }

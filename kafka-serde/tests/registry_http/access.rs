@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use futures::future::join_all;
-use kafka_serde::{ErrorKind, OAuth, SchemaId};
+use kafka_serde::{ErrorKind, OAuth, Retry, SchemaId};
 
 use crate::script::{Script, answered, found, hasty};
 
@@ -89,4 +89,16 @@ async fn a_redirection_is_not_followed() {
     let registry = hasty(&script.url).bearer_token("t").build().unwrap();
     registry.schema(SchemaId::Id(1)).await.unwrap_err();
     assert!(elsewhere.asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_issuer_that_never_stops_talking_is_not_listened_to() {
+    // 2 MiB of a token, and a length that promises more.
+    let endless =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{{\"access_token\":\"{}", "x".repeat(2 << 20));
+    let issuer = Script::start(&[&endless]).await;
+    let registry = hasty("http://127.0.0.1:1").oauth(OAuth::new(&issuer.url, "id", "secret")).retries(0);
+    let error = registry.build().unwrap().schema(SchemaId::Id(1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::RegistryUnavailable, Retry::Temporary));
+    assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
 }

@@ -7,3 +7,4 @@ mod conversation;
 mod outages;
 mod script;
 mod sharing;
+mod tls;

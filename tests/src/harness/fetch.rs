@@ -1,9 +1,9 @@
-//! Fetches Apache Kafka's jars through Maven, once a machine.
+//! Fetches Apache Kafka's jars, and those of a schema registry, through Maven, once a machine.
 //!
 //! ```text
 //!   <cache>/kafka-4.3.1.lock       held while fetching, so that one process does it and the others wait
 //!   <cache>/kafka-4.3.1.partial/   what Maven fills
-//!   <cache>/kafka-4.3.1/libs/      the same directory after one rename: it is complete or it is not there
+//!   <cache>/kafka-4.3.1/           the same directory after one rename: it is complete or it is not there
 //! ```
 
 use std::fs::{self, File};
@@ -16,72 +16,119 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::java::{not_started, tail};
 
-/// The version of Apache Kafka that the tests run against.
-const VERSION: &str = "4.3.1";
+/// Something that Maven has.
+pub(crate) struct Program {
+    /// What people call it, with its version.
+    name: &'static str,
+    /// Its directory in the cache.
+    folder: &'static str,
+    size: &'static str,
+    /// Group, artifact, version, and type and classifier where it is no plain jar.
+    dependencies: &'static [(&'static str, &'static str, &'static str, &'static str)],
+    /// What Maven is to do with them.
+    goal: &'static [&'static str],
+    /// The directory of its jars, within its own.
+    jars: &'static str,
+    /// The jar without which it was not fetched.
+    proof: &'static str,
+}
 
-/// Returns the directory of Kafka's jars, fetching them if this machine does not have them yet.
-pub(crate) fn libs() -> Result<PathBuf, String> {
-    fetch(&cache()?, Command::new("mvn"), say)
+/// The Apache Kafka that the tests run against.
+pub(crate) const KAFKA: Program = Program {
+    name: "Apache Kafka 4.3.1",
+    folder: "kafka-4.3.1",
+    size: "54 MB",
+    dependencies: &[
+        ("org.apache.kafka", "kafka_2.13", "4.3.1", ""),
+        ("org.apache.kafka", "kafka-tools", "4.3.1", ""),
+        ("org.apache.logging.log4j", "log4j-core", "2.24.3", ""),
+        // Kafka comes with slf4j-api 1.7, so not log4j-slf4j2-impl.
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.24.3", ""),
+    ],
+    goal: &["dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=libs"],
+    jars: "libs",
+    proof: "libs/kafka_2.13-4.3.1.jar",
+};
+
+/// A schema registry that speaks Confluent's API. The newest that runs on Java 17.
+pub(crate) const REGISTRY: Program = Program {
+    name: "Apicurio Registry 3.0.9",
+    folder: "apicurio-3.0.9",
+    size: "109 MB",
+    dependencies: &[(
+        "io.apicurio",
+        "apicurio-registry-app",
+        "3.0.9",
+        "<type>tar.gz</type><classifier>all</classifier>",
+    )],
+    goal: &["dependency:unpack-dependencies", "-DexcludeTransitive=true", "-DoutputDirectory=."],
+    jars: "",
+    proof: "apicurio-registry-app-3.0.9-runner.jar",
+};
+
+impl Program {
+    /// Returns the directory of its jars, fetching them if this machine does not have them yet.
+    pub(crate) fn jars(&self) -> Result<PathBuf, String> {
+        fetch(self, &cache()?, Command::new("mvn"), say)
+    }
 }
 
 /// The cache is outside `target`, so that `cargo clean` does not cost a download.
-fn cache() -> Result<PathBuf, String> {
+pub(super) fn cache() -> Result<PathBuf, String> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let dir = set("KAFKA_TOOLKIT_CACHE")
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("kafka-toolkit")))
         .or_else(|| Some(set("HOME")?.join(".cache").join("kafka-toolkit")))
-        .ok_or("no place to keep Apache Kafka: set KAFKA_TOOLKIT_CACHE to a directory")?;
+        .ok_or("no place to keep what Maven fetches: set KAFKA_TOOLKIT_CACHE to a directory")?;
     // A relative path would mean another directory to every process that reads it.
-    std::path::absolute(&dir).map_err(|e| format!("{} is no directory to keep Apache Kafka in: {e}", dir.display()))
+    std::path::absolute(&dir)
+        .map_err(|e| format!("{} is no directory to keep what Maven fetches in: {e}", dir.display()))
 }
 
-fn fetch(cache: &Path, mvn: Command, say: fn(&str)) -> Result<PathBuf, String> {
-    let home = cache.join(format!("kafka-{VERSION}"));
-    let libs = home.join("libs");
-    if libs.is_dir() {
-        return Ok(libs);
+fn fetch(program: &Program, cache: &Path, mvn: Command, say: fn(&str)) -> Result<PathBuf, String> {
+    let Program { name, folder, size, .. } = program;
+    let home = cache.join(folder);
+    let jars = home.join(program.jars);
+    if jars.is_dir() {
+        return Ok(jars);
     }
-    let failed = |e: io::Error| format!("fetching Apache Kafka into {} failed: {e}", cache.display());
+    let failed = |e: io::Error| format!("fetching {name} into {} failed: {e}", cache.display());
     fs::create_dir_all(cache).map_err(failed)?;
-    let lock = lock(&cache.join(format!("kafka-{VERSION}.lock")), say).map_err(failed)?;
-    if libs.is_dir() {
+    let lock = lock(&cache.join(format!("{folder}.lock")), name, say).map_err(failed)?;
+    if jars.is_dir() {
         // Another process fetched them while this one waited for the lock.
-        return Ok(libs);
+        return Ok(jars);
     }
-    say(&format!("fetching Apache Kafka {VERSION} through Maven (54 MB, once) into {} ...", home.display()));
-    let partial = cache.join(format!("kafka-{VERSION}.partial"));
+    say(&format!("fetching {name} through Maven ({size}, once) into {} ...", home.display()));
+    let partial = cache.join(format!("{folder}.partial"));
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(failed)?;
     }
     fs::create_dir_all(&partial).map_err(failed)?;
-    fs::write(partial.join("pom.xml"), pom()).map_err(failed)?;
-    let output = run_maven(mvn, &partial, lock.try_clone().map_err(failed)?)?;
-    if !output.status.success() || !partial.join("libs").join(format!("kafka_2.13-{VERSION}.jar")).is_file() {
+    fs::write(partial.join("pom.xml"), pom(program)).map_err(failed)?;
+    let output = run_maven(mvn, program.goal, &partial, lock.try_clone().map_err(failed)?)?;
+    if !output.status.success() || !partial.join(program.proof).is_file() {
         let said = [output.stdout, output.stderr].concat();
         let said = tail(&String::from_utf8_lossy(&said), 20);
-        return Err(format!("Maven did not fetch Apache Kafka {VERSION} ({}):\n{said}", output.status));
+        return Err(format!("Maven did not fetch {name} ({}):\n{said}", output.status));
     }
     fs::rename(&partial, &home).map_err(failed)?;
     drop(lock);
-    Ok(libs)
+    Ok(jars)
 }
 
 /// Runs Maven with the lock as its standard input: a lock belongs to the open file, not to a process, so a Maven
 /// that outlives a killed test process still keeps others out of the directory it writes to.
-fn run_maven(mut mvn: Command, partial: &Path, lock: File) -> Result<Output, String> {
-    mvn.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=libs"])
-        .current_dir(partial)
-        .stdin(lock)
-        .output()
-        .map_err(|e| not_started("mvn", &e))
+fn run_maven(mut mvn: Command, goal: &[&str], partial: &Path, lock: File) -> Result<Output, String> {
+    mvn.args(["-q", "-B"]).args(goal).current_dir(partial).stdin(lock).output().map_err(|e| not_started("mvn", &e))
 }
 
-fn lock(path: &Path, say: fn(&str)) -> io::Result<File> {
+pub(super) fn lock(path: &Path, name: &str, say: fn(&str)) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
     // File::lock of std would do, but needs Rust 1.89.
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => {
-            say("waiting for another process that fetches Apache Kafka ...");
+            say(&format!("waiting for another process that fetches {name} ..."));
             retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
         }
         done => done?,
@@ -90,32 +137,24 @@ fn lock(path: &Path, say: fn(&str)) -> io::Result<File> {
 }
 
 /// Writes a line that is seen under `cargo test` too: libtest captures what the print macros write, and only that.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     // A closed stderr is no reason to fail a test.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-fn pom() -> String {
-    let dependencies: String = [
-        ("org.apache.kafka", "kafka_2.13", VERSION),
-        ("org.apache.kafka", "kafka-tools", VERSION),
-        ("org.apache.logging.log4j", "log4j-core", "2.24.3"),
-        // Kafka comes with slf4j-api 1.7, so not log4j-slf4j2-impl.
-        ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.24.3"),
-    ]
-    .iter()
-    .map(|(group, artifact, version)| {
+fn pom(program: &Program) -> String {
+    let dependency = |(group, artifact, version, kind): &(&str, &str, &str, &str)| {
         format!(
             "    <dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
-             <version>{version}</version></dependency>\n"
+             <version>{version}</version>{kind}</dependency>\n"
         )
-    })
-    .collect();
+    };
+    let dependencies: String = program.dependencies.iter().map(dependency).collect();
     format!(
         "<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>kafka-toolkit</groupId>
-  <artifactId>kafka-for-tests</artifactId>
+  <artifactId>for-tests</artifactId>
   <version>1</version>
   <packaging>pom</packaging>
   <dependencies>
@@ -143,7 +182,7 @@ mod tests {
     }
 
     fn fetch_quietly(cache: &Path, mvn: Command) -> Result<PathBuf, String> {
-        fetch(cache, mvn, |_| ())
+        fetch(&KAFKA, cache, mvn, |_| ())
     }
 
     fn empty_cache() -> tempfile::TempDir {

@@ -51,7 +51,7 @@ impl Cluster {
         static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| match env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(bootstrap) if !bootstrap.is_empty() => Ok(Self { bootstrap, nodes: Vec::new() }),
-            _ => Self::try_start(1, &[]),
+            _ => Self::try_start(1, &[], false),
         });
         shared.as_ref().unwrap_or_else(|problem| panic!("{problem}"))
     }
@@ -75,7 +75,27 @@ impl Cluster {
     ///
     /// As [`start`](Self::start) does. A broker that refuses a property ends at once and says so.
     pub fn start_with(nodes: usize, properties: &[(&str, &str)]) -> Self {
-        Self::try_start(nodes, properties).unwrap_or_else(|problem| panic!("{problem}"))
+        Self::try_start(nodes, properties, false).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// Starts a cluster as [`start_with`](Self::start_with) does, with a [`Proxy`](super::Proxy) in front of each node:
+    /// clients that are told [`proxied_bootstrap`](Self::proxied_bootstrap) go through it for everything, those that are
+    /// told [`bootstrap`](Self::bootstrap) never.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start) does.
+    pub fn start_proxied(nodes: usize, properties: &[(&str, &str)]) -> Self {
+        Self::try_start(nodes, properties, true).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// Returns the addresses of all proxies, as `bootstrap.servers` wants them.
+    ///
+    /// # Panics
+    ///
+    /// If the cluster was not started by [`start_proxied`](Self::start_proxied).
+    pub fn proxied_bootstrap(&self) -> String {
+        self.nodes.iter().map(|node| node.proxy().address()).collect::<Vec<_>>().join(",")
     }
 
     /// Returns the addresses of all nodes, as `bootstrap.servers` wants them.
@@ -106,13 +126,14 @@ impl Cluster {
         libs().unwrap_or_else(|problem| panic!("{problem}"))
     }
 
-    fn try_start(nodes: usize, properties: &[(&str, &str)]) -> Result<Self, String> {
+    fn try_start(nodes: usize, properties: &[(&str, &str)], proxied: bool) -> Result<Self, String> {
         if nodes != 1 && nodes != 3 {
             return Err(format!("a cluster has 1 or 3 nodes, not {nodes}"));
         }
         java::check()?;
         let supervisor = Arc::new(Supervisor::spawn(libs()?, jvm_flags(nodes))?);
-        let nodes: Vec<_> = (1..).take(nodes).map(|id| Node::new(id, &supervisor)).collect::<Result<_, _>>()?;
+        let nodes: Vec<_> =
+            (1..).take(nodes).map(|id| Node::new(id, &supervisor, proxied)).collect::<Result<_, _>>()?;
         let bootstrap = nodes.iter().map(Node::address).collect::<Vec<_>>().join(",");
         let cluster = Self { bootstrap, nodes };
         cluster.write_configuration(supervisor.dir(), properties)?;
@@ -153,7 +174,7 @@ impl Cluster {
 /// The jars' directory, looked for once a process.
 fn libs() -> Result<&'static Path, String> {
     static LIBS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    LIBS.get_or_init(fetch::libs).as_deref().map_err(Clone::clone)
+    LIBS.get_or_init(|| fetch::KAFKA.jars()).as_deref().map_err(Clone::clone)
 }
 
 /// A start is mostly class loading and code that runs once: C1 alone starts faster.

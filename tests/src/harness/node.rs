@@ -1,5 +1,6 @@
 //! `Node` is one broker of a cluster, to be killed, stopped and started again.
 
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::oracle;
 use super::port::Port;
 use super::process::{self, runs, signal};
 use super::properties::Member;
+use super::proxy::Proxy;
 use super::supervisor::Supervisor;
 
 /// How long a broker may take until it answers; on an idle machine it takes three seconds.
@@ -29,6 +31,8 @@ pub struct Node {
     dir: PathBuf,
     port: Port,
     controller_port: Port,
+    /// The listener for clients that come through the proxy in front of it.
+    proxied: Option<(Port, Proxy)>,
     supervisor: Arc<Supervisor>,
     /// None while the broker is killed.
     pid: Mutex<Option<Pid>>,
@@ -36,14 +40,20 @@ pub struct Node {
 
 impl Node {
     /// Claims the ports of node `id` and makes its folder; the broker does not run yet.
-    pub(crate) fn new(id: i32, supervisor: &Arc<Supervisor>) -> Result<Self, String> {
+    pub(crate) fn new(id: i32, supervisor: &Arc<Supervisor>, proxied: bool) -> Result<Self, String> {
         let dir = supervisor.dir().join(format!("node-{id}"));
         fs::create_dir(&dir).map_err(|e| format!("{} could not be made: {e}", dir.display()))?;
+        let behind = || {
+            let port = Port::claim()?;
+            let proxy = Proxy::try_start(port.number())?;
+            Ok::<_, String>((port, proxy))
+        };
         Ok(Self {
             id,
             dir,
             port: Port::claim()?,
             controller_port: Port::claim()?,
+            proxied: proxied.then(behind).transpose()?,
             supervisor: Arc::clone(supervisor),
             pid: Mutex::new(None),
         })
@@ -57,6 +67,18 @@ impl Node {
     /// Returns the port that clients connect to, the same after a restart.
     pub fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// Returns the proxy in front of the broker.
+    ///
+    /// # Panics
+    ///
+    /// If the cluster was not started with proxies, by [`Cluster::start_proxied`](super::Cluster::start_proxied).
+    pub fn proxy(&self) -> &Proxy {
+        match &self.proxied {
+            Some((_, proxy)) => proxy,
+            None => panic!("node {} was started without a proxy", self.id),
+        }
     }
 
     /// Returns the process id of the broker's Java, or None while it is killed.
@@ -76,7 +98,7 @@ impl Node {
     pub fn kill(&self) {
         let mut pid = self.pid.lock();
         if let Some(running) = pid.take() {
-            signal(self.id, running, Signal::KILL);
+            signal(self, running, Signal::KILL);
             self.supervisor.reap(running).unwrap_or_else(|problem| panic!("{problem}"));
         }
     }
@@ -87,7 +109,7 @@ impl Node {
     ///
     /// If the broker is killed.
     pub fn stop(&self) {
-        process::stop(self.id, self.running());
+        process::stop(self, self.running());
     }
 
     /// Lets a stopped broker go on, with SIGCONT.
@@ -96,7 +118,7 @@ impl Node {
     ///
     /// If the broker is killed.
     pub fn cont(&self) {
-        signal(self.id, self.running(), Signal::CONT);
+        signal(self, self.running(), Signal::CONT);
     }
 
     /// Starts a killed broker again, with its data and its ports, and returns when it answers.
@@ -112,7 +134,12 @@ impl Node {
     }
 
     pub(crate) fn member(&self) -> Member {
-        Member { id: self.id, port: self.port.number(), controller_port: self.controller_port.number() }
+        Member {
+            id: self.id,
+            port: self.port.number(),
+            controller_port: self.controller_port.number(),
+            proxied: self.proxied.as_ref().map(|(port, proxy)| (port.number(), proxy.port())),
+        }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -161,5 +188,11 @@ impl Node {
 
     fn running(&self) -> Pid {
         self.pid.lock().unwrap_or_else(|| panic!("node {} is not running", self.id))
+    }
+}
+
+impl Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {}", self.id)
     }
 }

@@ -15,7 +15,7 @@ use rdkafka::ClientConfig;
 
 pub use groups::configure_group;
 pub use produce::{ToProduce, produce};
-pub use read::{Isolation, Stored, committed, end_offsets, read_all};
+pub use read::{Isolation, Stored, committed, end_offsets, end_offsets_as, read_all};
 pub(crate) use topics::brokers;
 pub use topics::{create_topic, delete_topic, leader};
 

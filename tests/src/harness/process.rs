@@ -1,5 +1,6 @@
 //! Signals to the brokers' processes, and whether they still run.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,16 +9,16 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long the threads of a process may take to stop; on an idle machine it is a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends `signal` to the process of node `id`.
-pub(crate) fn signal(id: i32, pid: Pid, signal: Signal) {
+/// Sends `signal` to the process of `who`.
+pub(crate) fn signal(who: impl Display, pid: Pid, signal: Signal) {
     // The process cannot be somebody else's by now: until it is reaped, its id is not given out again.
-    kill_process(pid, signal).unwrap_or_else(|e| panic!("sending {signal:?} to node {id} failed: {e}"));
+    kill_process(pid, signal).unwrap_or_else(|e| panic!("sending {signal:?} to {who} failed: {e}"));
 }
 
-/// Stops the process of node `id` with SIGSTOP, and returns when none of its threads runs any more: each stops when it
+/// Stops the process of `who` with SIGSTOP, and returns when none of its threads runs any more: each stops when it
 /// is next looked at, and may answer a client until then. Without a /proc to ask, that is left open.
-pub(crate) fn stop(id: i32, pid: Pid) {
-    signal(id, pid, Signal::STOP);
+pub(crate) fn stop(who: impl Display, pid: Pid) {
+    signal(&who, pid, Signal::STOP);
     let threads = Path::new("/proc").join(pid.as_raw_pid().to_string()).join("task");
     let deadline = Instant::now() + PATIENCE;
     let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
@@ -25,7 +26,7 @@ pub(crate) fn stop(id: i32, pid: Pid) {
         thread.ok().and_then(|thread| state(&thread.path().join("stat"))).is_none_or(|state| state == 'T')
     };
     while std::fs::read_dir(&threads).is_ok_and(|mut threads| !threads.all(stopped)) {
-        assert!(Instant::now() < deadline, "node {id} did not stop within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{who} did not stop within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -60,7 +61,7 @@ mod tests {
         let mut sleeping = sleeping.unwrap_or_else(|e| panic!("{e}"));
         let pid = Pid::from_child(&sleeping);
         assert_ne!(runs(pid), Some(false));
-        signal(0, pid, Signal::KILL);
+        signal("it", pid, Signal::KILL);
         eventually_blocking("the process has ended", Duration::from_secs(5), || runs(pid) != Some(true));
         sleeping.wait().unwrap_or_else(|e| panic!("{e}"));
         assert_ne!(runs(pid), Some(true));
@@ -71,11 +72,11 @@ mod tests {
         let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap_or_else(|e| panic!("{e}"));
         let pid = Pid::from_child(&busy);
         for _ in 0..20 {
-            stop(0, pid);
+            stop("it", pid);
             let found = state(&Path::new("/proc").join(pid.as_raw_pid().to_string()).join("stat"));
             // None without a /proc.
             assert!(found.is_none_or(|state| state == 'T'), "{found:?}");
-            signal(0, pid, Signal::CONT);
+            signal("it", pid, Signal::CONT);
         }
         busy.kill().and_then(|()| busy.wait()).unwrap_or_else(|e| panic!("{e}"));
     }

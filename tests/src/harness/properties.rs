@@ -12,6 +12,8 @@ pub(crate) struct Member {
     pub(crate) port: u16,
     /// The port that the controllers talk on.
     pub(crate) controller_port: u16,
+    /// The port that the proxy connects to, and the port of the proxy, which clients are told.
+    pub(crate) proxied: Option<(u16, u16)>,
 }
 
 /// What the broker does on a timer, so often that a test need not wait: expired transactions, retention,
@@ -34,17 +36,20 @@ group.consumer.heartbeat.interval.ms=200
 ///
 /// Paths are relative to the cluster's directory, where the broker is started.
 pub(crate) fn server_properties(node: Member, cluster: &[Member], extra: &[(&str, &str)]) -> String {
-    let Member { id, port, controller_port } = node;
+    let Member { id, port, controller_port, proxied } = node;
     // Three copies of which two must be there, or all that one node can hold.
     let (replicas, in_sync) = if cluster.len() == 1 { (1, 1) } else { (3, 2) };
+    let listener = |port| format!(",PROXIED://127.0.0.1:{port}");
+    let (listens, advertises) =
+        proxied.map_or_else(Default::default, |(behind, proxy)| (listener(behind), listener(proxy)));
     let mut text = format!(
         "\
 process.roles=broker,controller
 node.id={id}
 {quorum}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listens}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{advertises}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=node-{id}/data
@@ -82,9 +87,9 @@ fn quorum(cluster: &[Member]) -> String {
 mod tests {
     use super::*;
 
-    const A: Member = Member { id: 1, port: 101, controller_port: 201 };
-    const B: Member = Member { id: 2, port: 102, controller_port: 202 };
-    const C: Member = Member { id: 3, port: 103, controller_port: 203 };
+    const A: Member = Member { id: 1, port: 101, controller_port: 201, proxied: None };
+    const B: Member = Member { id: 2, port: 102, controller_port: 202, proxied: None };
+    const C: Member = Member { id: 3, port: 103, controller_port: 203, proxied: None };
 
     #[test]
     fn one_node_bootstraps_itself_and_keeps_one_copy() {
@@ -106,5 +111,17 @@ mod tests {
     fn an_extra_property_comes_last_and_so_wins() {
         let text = server_properties(A, &[A], &[("log.cleaner.backoff.ms", "50")]);
         assert!(text.ends_with("\nlog.cleaner.backoff.ms=50\n"), "{text}");
+    }
+
+    #[test]
+    fn a_proxy_has_a_listener_of_its_own_that_tells_clients_of_the_proxy() {
+        let text = server_properties(Member { proxied: Some((301, 401)), ..A }, &[A], &[]);
+        let told = |key: &str, port: u16| {
+            let told =
+                format!("\n{key}=PLAINTEXT://127.0.0.1:101,CONTROLLER://127.0.0.1:201,PROXIED://127.0.0.1:{port}\n");
+            assert!(text.contains(&told), "{text}");
+        };
+        told("listeners", 301);
+        told("advertised.listeners", 401);
     }
 }

@@ -4,6 +4,7 @@
 # answers    the cluster's directory first, then one line a command
 # commands   format N [--standalone]   starts to format the storage of node N   -> process id
 #            start N                   starts the broker of node N              -> process id
+#            registry PORT             starts a schema registry                 -> process id
 #            reap PID                  waits for the end of a process           -> exit status
 #
 # The end of the input means that the test process is gone: dropped the cluster, ended, or was killed. Only this
@@ -34,6 +35,13 @@ while read -r command argument option; do
         ;;
     start)
         java "$@" kafka.Kafka "node-$argument/server.properties" </dev/null >>"node-$argument/broker.log" 2>&1 &
+        running="$running $!"
+        echo "$!"
+        ;;
+    registry)
+        # -jar takes the place of the class path.
+        java "$@" -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$argument" \
+            -jar "$libs"/apicurio-registry-app-*-runner.jar </dev/null >>registry.log 2>&1 &
         running="$running $!"
         echo "$!"
         ;;

@@ -74,6 +74,11 @@ impl Supervisor {
         self.run(&format!("start {id}"))
     }
 
+    /// Starts a schema registry on this port; the supervisor's jars must be its.
+    pub(crate) fn registry(&self, port: u16) -> Result<Pid, String> {
+        self.run(&format!("registry {port}"))
+    }
+
     /// Waits until a process that ends is gone, its ports and files with it, and returns its exit status.
     ///
     /// Nobody else is served meanwhile, and the death of the test process is not noticed.

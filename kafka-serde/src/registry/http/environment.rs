@@ -1,5 +1,7 @@
 //! `SCHEMA_REGISTRY_*` variables as settings.
 
+use std::ffi::OsString;
+
 use super::{OAuth, RegistryBuilder};
 use crate::registry::setting;
 use crate::{Error, Registry};
@@ -22,36 +24,43 @@ impl Registry {
     /// The names are those of Confluent's settings, with underscores. An empty variable counts as none.
     ///
     /// # Errors
-    /// [`InvalidSetting`](crate::ErrorKind::InvalidSetting) when the URL is missing, a file cannot be read, or as
-    /// [`RegistryBuilder::build`].
+    /// [`InvalidSetting`](crate::ErrorKind::InvalidSetting) when the URL is missing, a variable is not UTF-8, a file cannot
+    /// be read, or as [`RegistryBuilder::build`].
     pub fn from_env() -> Result<Self, Error> {
-        builder(|name| std::env::var(name).ok())?.build()
+        builder(|name| std::env::var_os(name))?.build()
     }
 }
 
-fn builder(variable: impl Fn(&str) -> Option<String>) -> Result<RegistryBuilder, Error> {
-    let get = |name: &str| variable(&format!("SCHEMA_REGISTRY_{name}")).filter(|value| !value.is_empty());
-    let need =
-        |name: &str, why: &str| get(name).ok_or_else(|| setting(format!("`SCHEMA_REGISTRY_{name}` is not set: {why}")));
+fn builder(variable: impl Fn(&str) -> Option<OsString>) -> Result<RegistryBuilder, Error> {
+    let get = |name: &str| {
+        let name = format!("SCHEMA_REGISTRY_{name}");
+        // The value is not shown: it may be a secret.
+        let text =
+            variable(&name).map(|value| value.into_string().map_err(|_| setting(format!("`{name}`: not UTF-8"))));
+        Ok::<_, Error>(text.transpose()?.filter(|value| !value.is_empty()))
+    };
+    let need = |name: &str, why: &str| {
+        get(name)?.ok_or_else(|| setting(format!("`SCHEMA_REGISTRY_{name}` is not set: {why}")))
+    };
     let file = |name: &str, path: &str| {
         std::fs::read(path)
             .map_err(|error| setting(format!("`SCHEMA_REGISTRY_{name}`: cannot read {path:?}")).with_source(error))
     };
     let mut builder = RegistryBuilder::new(need("URL", "it holds the registry's address, http://host:port")?);
-    if let Some(user_info) = get("BASIC_AUTH_USER_INFO") {
+    if let Some(user_info) = get("BASIC_AUTH_USER_INFO")? {
         let (user, password) = user_info
             .split_once(':')
             .ok_or_else(|| setting("`SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO` is not of the form user:password"))?;
         builder = builder.basic_auth(user, password);
     }
-    if let Some(token) = get("BEARER_AUTH_TOKEN") {
+    if let Some(token) = get("BEARER_AUTH_TOKEN")? {
         builder = builder.bearer_token(&token);
     }
-    if let Some(issuer) = get("BEARER_AUTH_ISSUER_ENDPOINT_URL") {
+    if let Some(issuer) = get("BEARER_AUTH_ISSUER_ENDPOINT_URL")? {
         let why = "the token's issuer needs it";
         let mut oauth =
             OAuth::new(issuer, need("BEARER_AUTH_CLIENT_ID", why)?, need("BEARER_AUTH_CLIENT_SECRET", why)?);
-        if let Some(scope) = get("BEARER_AUTH_SCOPE") {
+        if let Some(scope) = get("BEARER_AUTH_SCOPE")? {
             oauth = oauth.scope(scope);
         }
         builder = builder.oauth(oauth);
@@ -60,14 +69,14 @@ fn builder(variable: impl Fn(&str) -> Option<String>) -> Result<RegistryBuilder,
         ("BEARER_AUTH_LOGICAL_CLUSTER", "target-sr-cluster"),
         ("BEARER_AUTH_IDENTITY_POOL_ID", "Confluent-Identity-Pool-Id"),
     ] {
-        if let Some(value) = get(name) {
+        if let Some(value) = get(name)? {
             builder = builder.header(header, value);
         }
     }
-    if let Some(path) = get("SSL_CA_LOCATION") {
+    if let Some(path) = get("SSL_CA_LOCATION")? {
         builder = builder.ca_certificates(file("SSL_CA_LOCATION", &path)?);
     }
-    match (get("SSL_CERTIFICATE_LOCATION"), get("SSL_KEY_LOCATION")) {
+    match (get("SSL_CERTIFICATE_LOCATION")?, get("SSL_KEY_LOCATION")?) {
         (Some(chain), Some(key)) => {
             let chain = file("SSL_CERTIFICATE_LOCATION", &chain)?;
             builder = builder.client_certificate(chain, file("SSL_KEY_LOCATION", &key)?);
@@ -79,10 +88,10 @@ fn builder(variable: impl Fn(&str) -> Option<String>) -> Result<RegistryBuilder,
             return Err(setting(message));
         }
     }
-    if let Some(proxy) = get("PROXY") {
+    if let Some(proxy) = get("PROXY")? {
         builder = builder.proxy(proxy);
     }
-    if let Some(context) = get("CONTEXT") {
+    if let Some(context) = get("CONTEXT")? {
         builder = builder.context(&context);
     }
     Ok(builder)
@@ -93,7 +102,7 @@ mod tests {
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<Registry, Error> {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
         builder(find)?.build()
     }
 
@@ -115,5 +124,22 @@ mod tests {
             assert!(error.to_string().contains(named), "{error}");
         }
         assert!(from(&[("SCHEMA_REGISTRY_URL", "")]).unwrap_err().to_string().contains("SCHEMA_REGISTRY_URL"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_utf8_is_named_and_its_value_is_not_shown() {
+        use std::os::unix::ffi::OsStringExt;
+
+        for wrong in ["SCHEMA_REGISTRY_URL", "SCHEMA_REGISTRY_BEARER_AUTH_TOKEN", "SCHEMA_REGISTRY_CONTEXT"] {
+            let find = |name: &str| match name {
+                _ if name == wrong => Some(OsString::from_vec(b"s3cret\xff".to_vec())),
+                "SCHEMA_REGISTRY_URL" => Some("http://a:1".into()),
+                _ => None,
+            };
+            let error = builder(find).err().unwrap();
+            assert_eq!(error.to_string(), format!("`{wrong}`: not UTF-8"));
+            assert!(!format!("{error:?}").contains("s3cret"));
+        }
     }
 }

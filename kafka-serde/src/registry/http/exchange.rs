@@ -13,7 +13,7 @@ use crate::registry::request::{Answer, Method, Request};
 const MEDIA: &str = "application/vnd.schemaregistry.v1+json";
 
 /// The longest answer that is read, in bytes.
-const LONGEST_ANSWER: usize = 64 << 20;
+const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -77,15 +77,25 @@ pub(super) async fn exchange(
     let mut response = asked.send().await?;
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers());
+    match bounded(&mut response, LONGEST_ANSWER).await? {
+        Some(body) => Ok(Answer { status, retry_after, body }),
+        None => {
+            let message = format!("{} answered more than {LONGEST_ANSWER} bytes", request.name());
+            Err(Broken::Settled(Failure::new(ErrorKind::RegistryAnswer, message)))
+        }
+    }
+}
+
+/// The body of an answer; `None` where it is longer than `most`, of which no more is read then.
+pub(super) async fn bounded(response: &mut reqwest::Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            let message = format!("{} answered more than {LONGEST_ANSWER} bytes", request.name());
-            return Err(Broken::Settled(Failure::new(ErrorKind::RegistryAnswer, message)));
+        if body.len() + chunk.len() > most {
+            return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, retry_after, body })
+    Ok(Some(body))
 }
 
 /// A number of seconds, or a date.

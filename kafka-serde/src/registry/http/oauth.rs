@@ -8,12 +8,16 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::auth::Auth;
+use super::exchange::bounded;
 use crate::registry::failure::Failure;
 use crate::registry::request::escape;
 use crate::{ErrorKind, Retry};
 
 /// How long a token is believed to hold where the answer does not say.
 const UNSAID: Duration = Duration::from_secs(300);
+
+/// The longest answer of an issuer that is read, in bytes; tokens have some thousand.
+const LONGEST_ANSWER: usize = 1 << 20;
 
 /// OAuth 2 client credentials: `bearer.auth.credentials.source=OAUTHBEARER` in Java.
 ///
@@ -69,10 +73,11 @@ impl OAuth {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
         let answered = asked.send().await;
-        let response = answered.map_err(|error| unavailable("gave no answer").with_source(error.without_url()))?;
+        let mut response = answered.map_err(|error| unavailable("gave no answer").with_source(error.without_url()))?;
         let status = response.status().as_u16();
-        let body = response.bytes().await;
+        let body = bounded(&mut response, LONGEST_ANSWER).await;
         let body = body.map_err(|error| unavailable("broke off").with_source(error.without_url()))?;
+        let body = body.ok_or_else(|| unavailable(&format!("answered more than {LONGEST_ANSWER} bytes")))?;
         match status {
             200..=299 => Token::read(&body).ok_or_else(|| unavailable("answered without a token")),
             408 | 429 | 500.. => Err(unavailable(&format!("answered {status}"))),

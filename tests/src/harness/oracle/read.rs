@@ -23,6 +23,15 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
+impl Isolation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read_committed",
+            Self::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}
+
 /// A record as it is stored in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -100,8 +109,20 @@ pub fn read_all(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<Store
 /// If the topic does not exist or its leaders do not answer within 30 s.
 #[track_caller]
 pub fn end_offsets(bootstrap: &str, topic: &str) -> BTreeMap<i32, i64> {
+    end_offsets_as(bootstrap, topic, Isolation::ReadCommitted)
+}
+
+/// Returns the offset behind the last record of each partition that a reader of this isolation may see: under
+/// `ReadCommitted` where the first open transaction starts.
+///
+/// # Panics
+///
+/// As [`end_offsets`] does.
+#[track_caller]
+pub fn end_offsets_as(bootstrap: &str, topic: &str, isolation: Isolation) -> BTreeMap<i32, i64> {
     // No group, since nothing is assigned: such a client is gone faster.
-    let consumer: BaseConsumer = super::client(bootstrap).create().unwrap_or_else(|e| panic!("no consumer: {e}"));
+    let client = super::client(bootstrap).set("isolation.level", isolation.name()).create();
+    let consumer: BaseConsumer = client.unwrap_or_else(|e| panic!("no consumer: {e}"));
     let end = |partition| (partition, watermarks(&consumer, topic, partition).1);
     partitions(bootstrap, topic).into_iter().map(end).collect()
 }
@@ -158,15 +179,11 @@ impl Stored {
 }
 
 fn consumer(bootstrap: &str, group: &str, isolation: Isolation) -> BaseConsumer {
-    let isolation = match isolation {
-        Isolation::ReadCommitted => "read_committed",
-        Isolation::ReadUncommitted => "read_uncommitted",
-    };
     super::client(bootstrap)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
-        .set("isolation.level", isolation)
+        .set("isolation.level", isolation.name())
         .create()
         .unwrap_or_else(|e| panic!("no consumer: {e}"))
 }

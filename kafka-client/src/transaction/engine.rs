@@ -1,0 +1,86 @@
+//! A transactional producer as it is built, and built again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::conductor::Conductor;
+use super::failure::{Cause, Ended, Failure};
+use crate::error::Error;
+use crate::kafka::Kafka;
+use crate::producer::{Producer, ProducerBuilder};
+
+/// What the user's function does to the builder of each producer.
+pub(super) type Customize = Arc<dyn Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync>;
+
+/// How producers of one id are made.
+#[derive(Clone)]
+pub(super) struct Recipe {
+    pub(super) kafka: Kafka,
+    pub(super) id: Arc<str>,
+    pub(super) timeout: Duration,
+    pub(super) customize: Option<Customize>,
+}
+
+/// A producer, and the thread of its transactions.
+pub(super) struct Engine {
+    pub(super) producer: Producer,
+    pub(super) conductor: Conductor,
+}
+
+/// How soon a request that a coordinator was not ready for is made again: each transaction makes some.
+const RETRY_BACKOFF_MS: u32 = 15;
+
+impl Engine {
+    /// Ends it in good order; nothing is open.
+    pub(super) fn close(self) -> BoxFuture<'static, ()> {
+        let Self { producer, conductor } = self;
+        drop(conductor);
+        Box::pin(async move {
+            // Nothing is in flight any more.
+            let _ = producer.close(Duration::from_secs(1)).await;
+        })
+    }
+}
+
+impl Recipe {
+    /// Whether such a producer can be made.
+    ///
+    /// # Errors
+    /// For settings that contradict each other.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.builder().and_then(ProducerBuilder::check)
+    }
+
+    fn builder(&self) -> Result<ProducerBuilder, Error> {
+        let mut builder = self.kafka.producer();
+        if let Some(customize) = &self.customize {
+            builder = customize(builder);
+        }
+        let settings = builder.settings();
+        settings.force("transactional.id", &self.id, "the id of the transactional producer")?;
+        settings.force("transaction.timeout.ms", self.timeout.as_millis(), "the timeout of its transactions")?;
+        settings.default("retry.backoff.ms", RETRY_BACKOFF_MS);
+        Ok(builder)
+    }
+
+    fn make(&self) -> Result<Engine, Error> {
+        let producer = self.builder()?.build_transactional()?;
+        let conductor = Conductor::start(producer.clone(), self.id.clone(), self.timeout)?;
+        Ok(Engine { producer, conductor })
+    }
+
+    /// Makes a producer, and makes it the only one of its id.
+    pub(super) fn start(&self) -> BoxFuture<'static, Result<Engine, Ended>> {
+        let made = self.make().map_err(|error| Ended { error, cause: Cause::Hopeless });
+        Box::pin(async move {
+            let engine = made?;
+            match engine.conductor.init().await {
+                Ok(()) => Ok(engine),
+                Err(Failure::Ended(ended)) => Err(ended),
+                Err(Failure::Aborted(error)) => Err(Ended { error, cause: Cause::Broken }),
+            }
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! Transactions one call at a time, on a thread that may block.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::failure::{Ended, Failure};
+use crate::error::{Error, ErrorKind};
+use crate::native::{Code, Membership, NativeError, Partitions};
+use crate::producer::Producer;
+
+/// One step of waiting for acknowledgements.
+const STEP: Duration = Duration::from_millis(100);
+/// How long an abort waits for records to be acknowledged first. librdkafka loses the transaction for good where it
+/// aborts one whose first request is still on its way (its issue 4849).
+const BEFORE_ABORT: Duration = Duration::from_millis(500);
+/// Between two tries of a call that may be made again.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How many times its own timeout a transaction may take to end before the producer is given up: then the coordinator
+/// cannot be reached, and the outcome is found out by the next one.
+const MOST_TIMEOUTS: u32 = 3;
+
+/// Offsets that become part of a transaction, and the membership under which their records were read.
+pub(crate) struct Offsets {
+    pub(crate) list: Partitions,
+    pub(crate) membership: Arc<Membership>,
+}
+
+/// A producer and its transaction.
+pub(super) struct Stage {
+    producer: Producer,
+    id: Arc<str>,
+    timeout: Duration,
+    /// Since when a transaction is open.
+    open: Option<Instant>,
+    ended: Option<Ended>,
+}
+
+impl Stage {
+    pub(super) fn new(producer: Producer, id: Arc<str>, timeout: Duration) -> Self {
+        Self { producer, id, timeout, open: None, ended: None }
+    }
+
+    /// Makes this the only producer of its id.
+    pub(super) fn init(&mut self) -> Result<(), Failure> {
+        let since = Instant::now();
+        loop {
+            match self.producer.client().init_transactions() {
+                Ok(()) => return Ok(()),
+                Err(error) if error.retriable && since.elapsed() < self.timeout * MOST_TIMEOUTS => thread::sleep(PAUSE),
+                Err(error) => return Err(self.end(error, "begin transactions")),
+            }
+        }
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        // What a caller has dropped was aborted, or is now.
+        self.abort()?;
+        self.settle();
+        match self.producer.client().begin_transaction() {
+            Ok(()) => {
+                self.open = Some(Instant::now());
+                Ok(())
+            }
+            Err(error) => Err(self.end(error, "begin transaction")),
+        }
+    }
+
+    /// Commits what was sent, together with offsets. Asks `valid` before it is too late.
+    pub(super) fn commit(&mut self, offsets: Vec<Offsets>, valid: impl Fn() -> bool) -> Result<(), Failure> {
+        self.usable()?;
+        self.acknowledged()?;
+        for offsets in offsets {
+            if !offsets.membership.is_bound() {
+                let text = "the consumer is no member of its group now";
+                return Err(self.abort_because(Error::new(ErrorKind::Fenced, text)));
+            }
+            self.still(&valid)?;
+            self.send_offsets(&offsets)?;
+        }
+        self.still(&valid)?;
+        self.end_by_commit()
+    }
+
+    fn still(&mut self, valid: &impl Fn() -> bool) -> Result<(), Failure> {
+        match valid() {
+            true => Ok(()),
+            false => {
+                let text = "a partition that was read from has moved to another member";
+                Err(self.abort_because(Error::new(ErrorKind::Fenced, text)))
+            }
+        }
+    }
+
+    /// Waits for the answer to every record. Offsets that are sent before that wait for a retry.
+    fn acknowledged(&mut self) -> Result<(), Failure> {
+        let client = self.producer.client().clone();
+        while self.producer.in_flight() > 0 && !self.is_poisoned() {
+            match client.flush(STEP) {
+                // All answers are there, and are being forwarded.
+                true => thread::yield_now(),
+                false if self.overdue() => break,
+                false => (),
+            }
+        }
+        match self.producer.poison().and_then(|poison| poison.take()) {
+            Some(error) => Err(self.abort_because(error)),
+            None if self.producer.in_flight() > 0 => {
+                let text = "records were not acknowledged in time";
+                Err(self.abort_because(Error::new(ErrorKind::Timeout, text)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn send_offsets(&mut self, offsets: &Offsets) -> Result<(), Failure> {
+        loop {
+            match self.producer.client().send_offsets(&offsets.list, &offsets.membership) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.fatal => return Err(self.end(error, "commit offsets in a transaction")),
+                Err(error) if error.retriable && !error.requires_abort && !self.overdue() => thread::sleep(PAUSE),
+                Err(error) => {
+                    return Err(
+                        self.abort_because(Error::native(error).with_operation("commit offsets in a transaction"))
+                    );
+                }
+            }
+        }
+    }
+
+    fn end_by_commit(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.producer.client().commit_transaction() {
+                Ok(()) => {
+                    self.open = None;
+                    return Ok(());
+                }
+                Err(error) if error.requires_abort && !error.fatal => {
+                    return Err(self.abort_because(Error::native(error).with_operation("commit transaction")));
+                }
+                // Its outcome is unknown: only the same call can find it out.
+                Err(error) if may_be_resumed(&error) && !self.overdue() => thread::sleep(PAUSE),
+                Err(error) => return Err(self.end(error, "commit transaction")),
+            }
+        }
+    }
+
+    /// Aborts the open transaction, if any.
+    pub(super) fn abort(&mut self) -> Result<(), Failure> {
+        self.usable()?;
+        if self.open.is_none() {
+            return Ok(());
+        }
+        let client = self.producer.client().clone();
+        client.flush(BEFORE_ABORT);
+        loop {
+            match client.abort_transaction() {
+                Ok(()) => break,
+                Err(error) if may_be_resumed(&error) && !self.overdue() => thread::sleep(PAUSE),
+                Err(error) => return Err(self.end(error, "abort transaction")),
+            }
+        }
+        self.open = None;
+        self.settle();
+        Ok(())
+    }
+
+    fn abort_because(&mut self, error: Error) -> Failure {
+        match self.abort() {
+            Ok(()) => Failure::Aborted(error),
+            Err(failure) => failure,
+        }
+    }
+
+    /// Forgets what became of the records of an ended transaction.
+    fn settle(&self) {
+        let until = Instant::now() + BEFORE_ABORT;
+        while self.producer.in_flight() > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(poison) = self.producer.poison() {
+            poison.take();
+        }
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.producer.poison().is_some_and(|poison| poison.is_there()) || self.producer.client().fatal_error().is_some()
+    }
+
+    fn usable(&self) -> Result<(), Failure> {
+        match &self.ended {
+            Some(ended) => Err(Failure::Ended(ended.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn overdue(&self) -> bool {
+        self.open.is_some_and(|since| since.elapsed() > self.timeout * MOST_TIMEOUTS)
+    }
+
+    /// The producer can do nothing more: what was open is aborted by whoever comes next under its id.
+    fn end(&mut self, error: NativeError, operation: &'static str) -> Failure {
+        let error = match error.code {
+            Code::Fatal => self.producer.client().fatal_error().unwrap_or(error),
+            _ => error,
+        };
+        let expired = self.open.take().is_some_and(|since| since.elapsed() >= self.timeout);
+        let ended = Ended::new(error, operation, &self.id, expired.then_some(self.timeout));
+        self.ended = Some(ended.clone());
+        Failure::Ended(ended)
+    }
+}
+
+/// Whether the call has not ended yet: its timeout has, and a second call goes on with it.
+fn may_be_resumed(error: &NativeError) -> bool {
+    !error.fatal && !error.requires_abort && (error.retriable || error.code == Code::OperationTimedOut)
+}

@@ -1,0 +1,69 @@
+//! What a judge sees of a seed that has been run.
+
+use crate::harness::oracle::{self, Isolation, Stored};
+
+use super::ledger::Lines;
+use super::plan::Plan;
+
+/// All that is known when it is over.
+#[derive(Debug)]
+pub struct Evidence<'e> {
+    /// What was to happen.
+    pub plan: &'e Plan,
+    /// The address of the cluster, past the proxies.
+    pub bootstrap: &'e str,
+    /// The topic that members write to, if they do.
+    pub output: &'e str,
+    /// What was produced.
+    pub input: Vec<Stored>,
+    /// What the members wrote down.
+    pub lines: Lines,
+    /// Each process that was a member.
+    pub lives: Vec<Life>,
+    /// Why it was not over in time, if so.
+    pub unfinished: Option<String>,
+}
+
+/// A process that was a member.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// The name that it writes under.
+    pub by: char,
+    /// How often it was cut off from what it held: killed, suspended, or without its broker.
+    pub disruptions: usize,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a life ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Not yet.
+    Running,
+    /// It was asked to, and did.
+    Stopped,
+    /// It was killed.
+    Killed,
+    /// By itself, or it failed to end when it was asked to; and the last it said.
+    Died(String),
+}
+
+impl Evidence<'_> {
+    /// What was written to the output, as one sees it who reads committed records only.
+    pub fn committed(&self) -> Vec<Stored> {
+        oracle::read_all(self.bootstrap, self.output, Isolation::ReadCommitted)
+    }
+
+    /// All that was written to the output.
+    pub fn uncommitted(&self) -> Vec<Stored> {
+        oracle::read_all(self.bootstrap, self.output, Isolation::ReadUncommitted)
+    }
+
+    /// What the lives that died by themselves said last.
+    pub fn deaths(&self) -> impl Iterator<Item = (char, &str)> {
+        self.lives.iter().filter_map(|life| match &life.end {
+            End::Died(said) => Some((life.by, said.as_str())),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! `Feed` produces the input without the toolkit: some of it at once, the rest evenly over a time.
+
+use std::collections::HashMap;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::Dice;
+
+/// How long brokers may be away for the feed to wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How much is there from the start, so that members have something to catch up with.
+const AT_ONCE: f64 = 0.3;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Records on their way.
+#[derive(Debug)]
+pub(super) struct Feed {
+    thread: JoinHandle<()>,
+}
+
+/// What to produce.
+#[derive(Clone, Debug)]
+pub(super) struct Flow {
+    pub(super) bootstrap: String,
+    pub(super) topic: String,
+    pub(super) records: usize,
+    pub(super) keys: usize,
+    pub(super) over: Duration,
+}
+
+impl Feed {
+    /// Starts to produce. Keys are drawn at random; the value is the record's number within its key, from 0.
+    pub(super) fn start(flow: Flow, dice: Dice) -> Self {
+        Self { thread: thread::spawn(move || produce(&flow, dice)) }
+    }
+
+    /// Waits until all is acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// If it is not, in time.
+    pub(super) fn join(self) {
+        self.thread.join().unwrap_or_else(|_| panic!("the input could not be produced"));
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+fn produce(flow: &Flow, mut dice: Dice) {
+    // Idempotent: what it writes stands in the log once, and in order, whatever happens to brokers.
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &flow.bootstrap)
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", "2")
+        .set("retry.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "500")
+        .create()
+        .unwrap_or_else(|e| panic!("no producer: {e}"));
+    let mut numbers: HashMap<usize, u64> = HashMap::new();
+    let start = Instant::now();
+    let mut sent = 0;
+    while sent < flow.records {
+        let passed = start.elapsed().as_secs_f64() / flow.over.as_secs_f64().max(0.001);
+        let due = flow.records as f64 * (AT_ONCE + (1.0 - AT_ONCE) * passed);
+        while sent < flow.records && (sent as f64) < due {
+            let key = dice.number(0..flow.keys);
+            let number = numbers.entry(key).or_default();
+            send(&producer, &flow.topic, &format!("key-{key}"), &number.to_string());
+            (*number, sent) = (*number + 1, sent + 1);
+        }
+        producer.poll(PAUSE);
+    }
+    let flushed = producer.flush(PATIENCE);
+    flushed.unwrap_or_else(|e| panic!("{} was not acknowledged: {e}", flow.topic));
+}
+
+fn send(producer: &BaseProducer, topic: &str, key: &str, value: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut record = BaseRecord::to(topic).key(key).payload(value);
+    while let Err((e, unsent)) = producer.send(record) {
+        let full = e == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+        assert!(full && Instant::now() < deadline, "producing to {topic} failed: {e}");
+        producer.poll(PAUSE);
+        record = unsent;
+    }
+}
