@@ -19,6 +19,7 @@ mod consumer_cancel_safety;
 mod consumer_config;
 mod consumer_interceptors;
 mod consumer_metrics;
+mod dead_letters;
 mod embedded_equals_real;
 mod evicted_while_draining;
 mod exactly_once;
