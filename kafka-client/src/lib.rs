@@ -33,11 +33,11 @@ pub use admin::{
     TopicDescription, TopicSpec,
 };
 pub use consumer::{
-    Acknowledgeable, Assigned, Assignor, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency, Consumer,
-    ConsumerBuilder, ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GivenBack, GroupProtocol,
-    Guarantee, Handler, Health, Incoming, Lag, OnStuck, PartitionStatus, PartitionStream, PartitionStreams, RawBatch,
-    RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler, Schedule, StartAt, StartFrom,
-    StuckHandler, Turn, Undecoded,
+    Acknowledgeable, Assigned, Assignor, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency,
+    Consumer, ConsumerBuilder, ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GivenBack,
+    GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck, PartitionStatus, PartitionStream,
+    PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler, Schedule,
+    StartAt, StartFrom, StuckHandler, Turn, Undecoded,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::BoxFuture;
 use kafka_client::{BoxError, Completion, ConsumerBuilder, RawReceived};
+use metrics::gauge;
 use parking_lot::Mutex;
 
 use gate::Gate;
@@ -129,9 +130,48 @@ impl RetryTopic {
         gates.entry(partition).or_insert_with(|| Arc::new(Gate::new(self.order))).clone()
     }
 
-    /// All partitions that were ever met.
-    pub(crate) fn gates(&self) -> Vec<Arc<Gate>> {
+    fn gates(&self) -> Vec<Arc<Gate>> {
         self.shared.gates.lock().values().cloned().collect()
+    }
+
+    /// How many records wait, in this process.
+    pub fn pending(&self) -> usize {
+        self.gates().iter().map(|gate| gate.line.lock().len()).sum()
+    }
+
+    /// How many keys are blocked, in this process: a record of theirs waits, is tried again, or is being written.
+    pub fn blocked_keys(&self) -> usize {
+        self.gates().iter().map(|gate| gate.line.lock().blocked_keys()).sum()
+    }
+
+    /// Makes everything due that waits in this process, parked records too; of a blocked key, its first record. Returns how
+    /// many records that were.
+    pub fn retry_now(&self) -> usize {
+        self.hurry(None)
+    }
+
+    /// Makes due what waits in this process of one key of `source`, parked or not. Returns how many records that were.
+    pub fn retry_key(&self, source: &str, key: &[u8]) -> usize {
+        self.hurry(Some(gate::key_of(source, key)))
+    }
+
+    fn hurry(&self, key: Option<u64>) -> usize {
+        let hurried = self.gates().into_iter().map(|gate| {
+            let hurried = gate.line.lock().hurry(key);
+            gate.ring();
+            hurried
+        });
+        let hurried = hurried.sum();
+        tracing::info!(topic = self.name, hurried, "somebody asked to try waiting records now");
+        hurried
+    }
+
+    fn gauges(&self, group: &str) {
+        let set = |name: &'static str, value: usize| {
+            gauge!(name, "group" => group.to_owned(), "topic" => self.name.clone()).set(value as f64);
+        };
+        set("kafka_dlq_retry_pending", self.pending());
+        set("kafka_dlq_blocked_keys", self.blocked_keys());
     }
 
     /// Whoever tries records of `source` again; the first one adds the route.
@@ -140,9 +180,9 @@ impl RetryTopic {
         if self.shared.joined.swap(true, Ordering::SeqCst) {
             return builder;
         }
-        let (one, other) = (self.clone(), self.clone());
+        let (one, other, group) = (self.clone(), self.clone(), Arc::from(builder.group()));
         let schedule = move |partition: &kafka_client::TopicPartition, bell| {
-            waiting::Waiting::begin(one.gate(partition.partition()), bell, one.max_bytes)
+            waiting::Waiting::begin(&one, &group, one.gate(partition.partition()), bell)
         };
         builder.route_scheduled(self.name.as_str(), self.in_flight, schedule, waiting::Retries(other))
     }

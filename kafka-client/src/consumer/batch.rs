@@ -122,12 +122,7 @@ impl<O: Opener, H: Handler<Vec<O::Record>>> BatchRoute<O, H> {
         Ok(true)
     }
 
-    async fn records(
-        &self,
-        lane: &mut Lane,
-        open: &mut Open<O::Record>,
-        fetched: Fetched,
-    ) -> Result<(), Ended> {
+    async fn records(&self, lane: &mut Lane, open: &mut Open<O::Record>, fetched: Fetched) -> Result<(), Ended> {
         lane.state.held.add(fetched.len(), fetched.bytes());
         for message in fetched.into_messages() {
             coop::consume_budget().await;

@@ -20,7 +20,8 @@ pub(crate) struct Kept {
 impl Kept {
     pub(crate) fn copy(message: &Message) -> Self {
         let (view, headers) = (message.view(), HeadersRef::new(message.headers()));
-        let packed: usize = headers.iter().map(|one| 8 + one.name_bytes().len() + one.value().map_or(0, <[u8]>::len)).sum();
+        let packed: usize =
+            headers.iter().map(|one| 8 + one.name_bytes().len() + one.value().map_or(0, <[u8]>::len)).sum();
         let mut bytes = Vec::with_capacity(view.size() + packed);
         bytes.extend_from_slice(view.key().unwrap_or_default());
         bytes.extend_from_slice(view.payload().unwrap_or_default());

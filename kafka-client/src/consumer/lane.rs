@@ -25,8 +25,8 @@ use super::router::HandlerPanic;
 use super::running::CoarseClock;
 use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
-use crate::native::{Client, Queue};
 use crate::native::message::Fetched;
+use crate::native::{Client, Queue};
 
 /// How many completions a lane may wait for before it takes no more records.
 const MOST_PENDING: usize = 10_000;

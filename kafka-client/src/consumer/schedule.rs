@@ -22,8 +22,8 @@ use super::received::RawReceived;
 use super::router::{Route, guarded};
 use super::state::{LaneState, Taken};
 use crate::error::Error;
-use crate::native::client::{EARLIEST, LATEST};
 use crate::native::Message;
+use crate::native::client::{EARLIEST, LATEST};
 use crate::native::message::{Fetched, Messages};
 use crate::partition::TopicPartition;
 
@@ -190,7 +190,8 @@ impl<F: Future<Output = Outcome>, S: Fn(RawReceived) -> F> Runs<F, S> {
         self.take(lane).await;
         self.look_for_end(lane);
         self.hand_out(lane).await?;
-        let wants = self.fetched.is_none() && self.next.is_none() && self.schedule.has_room() && lane.wants_records()?;
+        let wants =
+            self.fetched.is_none() && self.next.is_none() && self.schedule.has_room() && lane.wants_records()?;
         let event = self.wait(lane, wants).await;
         self.happened(lane, event)
     }
@@ -245,19 +246,20 @@ impl<F: Future<Output = Outcome>, S: Fn(RawReceived) -> F> Runs<F, S> {
                 self.exposed = true;
                 return Ok(());
             }
-            let turn = self.schedule.next(SystemTime::now());
-            let Turn::Handle(record) = turn else {
-                lane.state.not_started(1);
-                match turn {
-                    Turn::Finish(offset) => {
-                        lane.state.start(offset);
-                        lane.state.finish(offset);
-                        continue;
-                    }
-                    Turn::WaitUntil(due) => self.due = Some(due),
-                    Turn::Handle(_) | Turn::Wait => (),
+            let record = match self.schedule.next(SystemTime::now()) {
+                Turn::Handle(record) => record,
+                Turn::Finish(offset) => {
+                    lane.state.start(offset);
+                    lane.state.finish(offset);
+                    continue;
                 }
-                return Ok(());
+                nothing => {
+                    lane.state.not_started(1);
+                    if let Turn::WaitUntil(due) = nothing {
+                        self.due = Some(due);
+                    }
+                    return Ok(());
+                }
             };
             let (offset, slot) = (record.offset(), self.pool.next_slot());
             lane.state.running.begin(slot, offset, record.key_bytes(), &lane.settings.clock);

@@ -56,7 +56,8 @@ pub(crate) struct Tries {
 
 impl Tries {
     pub(crate) fn new(attempts: u32, first_failure_ms: Option<i64>) -> Self {
-        let first = first_failure_ms.and_then(|ms| u64::try_from(ms).ok()).map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+        let first =
+            first_failure_ms.and_then(|ms| u64::try_from(ms).ok()).map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
         Self { attempts, first_failure: first, before: (attempts, first) }
     }
 
@@ -161,7 +162,8 @@ impl Core {
             Some(Order::KeepOrder) if gate.line.lock().is_blocked(key) => {
                 let transit = InTransit::begin(&gate, key, record.offset());
                 let mut headers = record.headers().to_owned();
-                let kind = if record.is_log_append_time() { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
+                let kind =
+                    if record.is_log_append_time() { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
                 let behind = Failure {
                     timestamp_ms: record.timestamp_ms(),
                     timestamp_type: record.timestamp_ms().map(|_| kind),
@@ -185,12 +187,14 @@ impl Core {
             budget.lock().earn();
         }
         let mut pass = Pass { probe: None, waited: false };
-        let Some(circuit) = self.circuit.as_ref().filter(|_| self.open.load(Ordering::Relaxed)) else { return Ok(pass) };
+        let Some(circuit) = self.circuit.as_ref().filter(|_| self.open.load(Ordering::Relaxed)) else {
+            return Ok(pass);
+        };
         loop {
             let closed = self.closed.notified();
             tokio::pin!(closed);
             closed.as_mut().enable();
-            let permit = circuit.lock().permit(Instant::now());
+            let permit = circuit.lock().permit(fault_key(record), Instant::now());
             let wait = match permit {
                 Permit::Go => return Ok(pass),
                 Permit::Probe => {
@@ -210,12 +214,11 @@ impl Core {
 
     fn probed(&self, reached: bool) {
         let Some(circuit) = &self.circuit else { return };
-        circuit.lock().probed(reached, self.successes.load(Ordering::Relaxed), Instant::now());
-        if reached {
+        if circuit.lock().probed(reached, Instant::now()) {
             self.open.store(false, Ordering::Relaxed);
             self.closed.notify_waiters();
             self.tally.breaker(false);
-            tracing::warn!(group = self.group, topic = self.source, "the outage is over; going on");
+            tracing::warn!(group = self.group, topic = self.source, reached, "the outage is over; going on");
         }
     }
 
@@ -236,12 +239,8 @@ impl Core {
             pass.probed(false);
             return true;
         }
-        let key = match record.key_bytes() {
-            Some(key) => key_of("", key),
-            None => key_of("offset", format!("{}-{}", record.partition(), record.offset()).as_bytes()),
-        };
         let mut circuit = circuit.lock();
-        if circuit.failed(key, self.successes.load(Ordering::Relaxed), Instant::now()) {
+        if circuit.failed(fault_key(record), self.successes.load(Ordering::Relaxed), Instant::now()) {
             self.open.store(true, Ordering::Relaxed);
             self.tally.breaker(true);
             tracing::error!(
@@ -300,7 +299,9 @@ impl Core {
                 self.later(record, tries, &fault, place, due).await.map(After::Done)
             }
             Step::Park => self.later(record, tries, &fault, place, NEVER).await.map(After::Done),
-            Step::DeadLetter(reason) => self.dead_letter(record, Some(tries), reason, &fault, place).await.map(After::Done),
+            Step::DeadLetter(reason) => {
+                self.dead_letter(record, Some(tries), reason, &fault, place).await.map(After::Done)
+            }
             Step::Skip(reason) => {
                 self.tally.skipped(&reason);
                 tracing::warn!(?record, reason = &*reason, error = %fault.error, "a record is skipped");
@@ -329,8 +330,13 @@ impl Core {
         let mut tried = *tries;
         tried.attempts = tried.attempts.saturating_add(1);
         let first_failure = *tried.first_failure.get_or_insert(now);
-        let known =
-            Tried { attempts: tried.attempts, first_failure, written: record.timestamp(), now, random: fastrand::f64() };
+        let known = Tried {
+            attempts: tried.attempts,
+            first_failure,
+            written: record.timestamp(),
+            now,
+            random: fastrand::f64(),
+        };
         match decision.clone().step(&known, self.means(Place::Source)) {
             Step::Again(delay) => {
                 *tries = tried;
@@ -503,13 +509,23 @@ impl Core {
     }
 }
 
+/// What a failure is counted by: the key, or the record where it has none.
+fn fault_key(record: &RawReceived) -> u64 {
+    match record.key_bytes() {
+        Some(key) => key_of("", key),
+        None => key_of("offset", format!("{}-{}", record.partition(), record.offset()).as_bytes()),
+    }
+}
+
 /// What the headers of a waiting record take at most, beside [`WAIT`].
 const MAX_HEADER_BYTES: usize = ours::MAX_BYTES - 300;
 
 fn stopped(why: Why, fault: Fault) -> BoxError {
     let why = match why {
         Why::Decided => return fault.error,
-        Why::Exhausted(limit) => format!("no attempts are left ({}), and there is no dead-letter topic", limit.as_str()),
+        Why::Exhausted(limit) => {
+            format!("no attempts are left ({}), and there is no dead-letter topic", limit.as_str())
+        }
         Why::NoDeadLetters => "the record is to be dead-lettered, and there is no dead-letter topic".to_owned(),
         Why::NoRetryTopic => "the record is to be parked, and there is no retry topic".to_owned(),
     };

@@ -61,7 +61,11 @@ where
                 // The whole batch again, while that may be done in place; then it is searched.
                 Decision::Retry(_) => {
                     let record = &records[failed.first];
-                    match self.core.again_in_place(record, &mut tries, failed.decision, failed.fault, failed.pass).await? {
+                    match self
+                        .core
+                        .again_in_place(record, &mut tries, failed.decision, failed.fault, failed.pass)
+                        .await?
+                    {
                         None => continue,
                         Some((decision, fault)) => break (decision, fault, failed.named),
                     }

@@ -53,7 +53,9 @@ impl Plan {
         let partitions = source.as_ref().map(TopicDescription::partitions);
         if let Some(topic) = &settings.retry_topic {
             let found = self.topic(core, topic.name(), partitions, "retry").await?;
-            if let (true, Some(wanted)) = (settings.keeps_order(), partitions.filter(|wanted| *wanted != found.partitions)) {
+            if let (true, Some(wanted)) =
+                (settings.keeps_order(), partitions.filter(|wanted| *wanted != found.partitions))
+            {
                 return Err(format!(
                     "retry topic {} has {} partitions, and {} has {wanted}: to keep the order of keys both need as many. {}",
                     topic.name(),
@@ -103,9 +105,11 @@ impl Plan {
         let spec = TopicSpec::new(name, wanted).config("retention.ms", "-1").config("cleanup.policy", "delete");
         let refused = |error: Error| -> BoxError {
             match error.kind() {
-                ErrorKind::Denied => {
-                    format!("{what} topic {name} does not exist, and may not be created ({error}). {}", command(name, wanted)).into()
-                }
+                ErrorKind::Denied => format!(
+                    "{what} topic {name} does not exist, and may not be created ({error}). {}",
+                    command(name, wanted)
+                )
+                .into(),
                 _ => error.into(),
             }
         };

@@ -38,7 +38,8 @@ impl Tally {
     }
 
     fn with(&self, name: &'static str, label: &'static str, value: String) {
-        counter!(name, "group" => self.group.to_string(), "topic" => self.topic.to_string(), label => value).increment(1);
+        counter!(name, "group" => self.group.to_string(), "topic" => self.topic.to_string(), label => value)
+            .increment(1);
     }
 
     pub(crate) fn failed(&self, class: &'static str) {
@@ -62,7 +63,8 @@ impl Tally {
     }
 
     pub(crate) fn breaker(&self, open: bool) {
-        let gauge = gauge!("kafka_dlq_breaker_open", "group" => self.group.to_string(), "topic" => self.topic.to_string());
+        let gauge =
+            gauge!("kafka_dlq_breaker_open", "group" => self.group.to_string(), "topic" => self.topic.to_string());
         gauge.set(f64::from(u8::from(open)));
     }
 

@@ -53,7 +53,11 @@ impl Writer {
                 writer.tally.write_failed(raw.topic());
                 if error.error().code() == Some("INVALID_TIMESTAMP") && raw.timestamp.take().is_some() {
                     // The headers have it still.
-                    tracing::warn!(to = raw.topic(), ?record, "the broker refuses the record's timestamp; it gets another one");
+                    tracing::warn!(
+                        to = raw.topic(),
+                        ?record,
+                        "the broker refuses the record's timestamp; it gets another one"
+                    );
                 } else {
                     tracing::error!(to = raw.topic(), ?record, %error, "holding a record that cannot be written");
                     tokio::select! {

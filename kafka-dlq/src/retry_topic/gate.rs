@@ -34,7 +34,13 @@ pub(crate) fn key_of(topic: &str, key: &[u8]) -> u64 {
 impl Gate {
     pub(crate) fn new(order: Order) -> Self {
         let line = Mutex::new(Line::new(order));
-        Self { line, loaded: AtomicBool::new(false), changed: Notify::new(), bell: Mutex::default(), attempts: Mutex::default() }
+        Self {
+            line,
+            loaded: AtomicBool::new(false),
+            changed: Notify::new(),
+            bell: Mutex::default(),
+            attempts: Mutex::default(),
+        }
     }
 
     /// A life of the retry topic's partition begins or ends.
@@ -156,6 +162,7 @@ impl Drop for InTransit {
 
 /// What a waiting record takes of memory, about.
 pub(crate) fn size_of_record(record: &RawReceived) -> u32 {
-    let headers: usize = record.headers().iter().map(|one| 8 + one.name_bytes().len() + one.value().map_or(0, <[u8]>::len)).sum();
+    let headers: usize =
+        record.headers().iter().map(|one| 8 + one.name_bytes().len() + one.value().map_or(0, <[u8]>::len)).sum();
     u32::try_from(record.size() + headers + 200).unwrap_or(u32::MAX)
 }

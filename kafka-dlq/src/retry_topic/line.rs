@@ -159,10 +159,6 @@ impl<R> Line<R> {
         self.keys.contains_key(&key) || self.in_transit.contains_key(&key)
     }
 
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.loaded
-    }
-
     pub(crate) fn loaded(&mut self) {
         self.loaded = true;
     }
@@ -292,7 +288,9 @@ impl<R> Line<R> {
     fn next_key(&mut self, now: i64) -> Option<Item<R>> {
         while let Some(Reverse((due, key))) = self.due.peek().copied() {
             let of = self.keys.get_mut(&key);
-            let first = |of: &OfKey<R>| of.first.as_ref().filter(|first| of.running.is_none() && first.due == due)?.source.into();
+            let first = |of: &OfKey<R>| {
+                of.first.as_ref().filter(|first| of.running.is_none() && first.due == due)?.source.into()
+            };
             let source: Option<i64> = of.as_deref().and_then(first);
             let waits = |source: i64| {
                 let earlier = self.in_transit.get(&key).and_then(BTreeMap::first_key_value);
@@ -336,7 +334,8 @@ impl<R> Line<R> {
         let mut hurried = 0;
         let keys: Vec<u64> = self.keys.keys().copied().filter(|one| key.is_none_or(|key| key == *one)).collect();
         for key in keys {
-            if let Some(first) = self.keys.get_mut(&key).and_then(|of| of.first.as_mut()) {
+            let waiting = self.keys.get_mut(&key).filter(|of| of.running.is_none());
+            if let Some(first) = waiting.and_then(|of| of.first.as_mut()) {
                 first.due = 0;
                 hurried += 1;
             }

@@ -6,21 +6,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_client::{Bell, BoxError, Completion, Handler, RawReceived, Schedule, Turn};
 
+use super::RetryTopic;
 use super::gate::{Gate, key_of, size_of_record};
 use super::hop::Hop;
 use super::line::{Item, Next};
-use super::RetryTopic;
 
 /// One life of a partition.
 pub(super) struct Waiting {
+    topic: RetryTopic,
+    group: Arc<str>,
     gate: Arc<Gate>,
-    max_bytes: usize,
+    gauged: Option<SystemTime>,
 }
 
+/// How often the gauges are set.
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+
 impl Waiting {
-    pub(super) fn begin(gate: Arc<Gate>, bell: Bell, max_bytes: usize) -> Self {
+    pub(super) fn begin(topic: &RetryTopic, group: &Arc<str>, gate: Arc<Gate>, bell: Bell) -> Self {
         gate.renew(Some(bell));
-        Self { gate, max_bytes }
+        Self { topic: topic.clone(), group: group.clone(), gate, gauged: None }
     }
 }
 
@@ -41,6 +46,10 @@ impl Schedule for Waiting {
     }
 
     fn next(&mut self, now: SystemTime) -> Turn {
+        if self.gauged.and_then(|then| now.duration_since(then).ok()).is_none_or(|passed| passed >= GAUGES_EVERY) {
+            self.gauged = Some(now);
+            self.topic.gauges(&self.group);
+        }
         match self.gate.line.lock().next(millis(now)) {
             Next::Handle(item) => Turn::Handle(item.record),
             Next::Finish(offset) => {
@@ -59,7 +68,7 @@ impl Schedule for Waiting {
     }
 
     fn has_room(&self) -> bool {
-        self.gate.line.lock().bytes() < self.max_bytes
+        self.gate.line.lock().bytes() < self.topic.max_bytes
     }
 }
 
@@ -108,8 +117,15 @@ impl Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.topic {
-            Some(topic) => write!(f, "the record {} waits for a retry of topic {topic}, which has no recovery here", self.at),
-            None => write!(f, "the record {} was not written by a recovery: it has no header `{}`", self.at, super::hop::WAIT),
+            Some(topic) => {
+                write!(f, "the record {} waits for a retry of topic {topic}, which has no recovery here", self.at)
+            }
+            None => write!(
+                f,
+                "the record {} was not written by a recovery: it has no header `{}`",
+                self.at,
+                super::hop::WAIT
+            ),
         }
     }
 }
