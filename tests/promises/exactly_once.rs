@@ -316,7 +316,7 @@ async fn metadata_goes_with_the_offsets_of_the_transaction() {
     let copy = start!(copy);
     eventually("all is copied", SOON, async || committed(&to).len() >= 50).await;
     copy.stop().await;
-    let offsets = given::kafka().admin().unwrap().group_offsets(&group).await.unwrap();
+    let offsets = given::kafka().admin().group_offsets(&group).await.unwrap();
     let offset = offsets[0].as_ref().unwrap();
     assert_eq!((offset.topic(), offset.offset(), offset.metadata()), (from.name(), Some(50), &b"behind 49"[..]));
 }
