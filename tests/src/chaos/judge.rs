@@ -60,14 +60,14 @@ pub(super) fn at_least_once(evidence: &Evidence<'_>, exposure: usize) -> Finding
 
     let repeats = lines.repeats();
     findings.duplicated = repeats.len();
-    let (most, unexplained) = charge(&repeats, lives);
+    // A member may also be given up by its group for being too slow, which it tells.
+    let evicted = |life: &Life| lines.count(life.by, What::Lost);
+    let disruptions = |life: &Life| (life.by, life.disruptions + evicted(life));
+    let disruptions: BTreeMap<char, usize> = lives.iter().map(disruptions).filter(|(_, count)| *count > 0).collect();
+    let (most, unexplained) = charge(&repeats, &disruptions);
     findings.breaks("records were repeated that nothing had disturbed", &unexplained);
-    let allowed = |life: &&Life| exposure * life.disruptions;
-    let over: Vec<_> = lives
-        .iter()
-        .filter(|life| most.get(&life.by).is_some_and(|repeated| *repeated > allowed(life)))
-        .map(|life| (life.by, most[&life.by], allowed(&life)))
-        .collect();
+    let repeated = |(by, count): (&char, &usize)| (*by, most.get(by).copied().unwrap_or(0), exposure * count);
+    let over: Vec<_> = disruptions.iter().map(repeated).filter(|(_, repeated, allowed)| repeated > allowed).collect();
     findings.breaks("members were repeated beyond their exposure: who, by how much, how much was allowed", &over);
     let exposed = lines.of(What::Exposed).map(|line| line.offset).max().unwrap_or(0);
     if usize::try_from(exposed).is_ok_and(|exposed| exposed > exposure) {
@@ -78,18 +78,22 @@ pub(super) fn at_least_once(evidence: &Evidence<'_>, exposure: usize) -> Finding
     findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
     findings.broken.extend(evidence.unfinished.clone());
     let worst = most.values().max().copied().unwrap_or(0);
+    let evictions = lines.of(What::Lost).count();
+    let findings = findings.with("evictions_told", evictions);
     findings.with("exposure", exposure).with("most_exposed", exposed).with("most_repeated_of_a_member", worst)
 }
 
 /// Charges each repeat to a disrupted life of the two that began the record. Returns how much each is charged, and what can
 /// be charged to none.
-fn charge(repeats: &[((i32, i64), char, char)], lives: &[Life]) -> (BTreeMap<char, usize>, Vec<(i32, i64)>) {
-    let disrupted: BTreeSet<char> = lives.iter().filter(|life| life.disruptions > 0).map(|life| life.by).collect();
+fn charge(
+    repeats: &[((i32, i64), char, char)],
+    disruptions: &BTreeMap<char, usize>,
+) -> (BTreeMap<char, usize>, Vec<(i32, i64)>) {
     let mut charged: BTreeMap<char, usize> = BTreeMap::new();
     let mut unexplained = Vec::new();
     for (place, before, again) in repeats {
         // What the first of them held was taken over; or the second one, which had lost it, went on for a moment.
-        match [before, again].into_iter().find(|by| disrupted.contains(by)) {
+        match [before, again].into_iter().find(|by| disruptions.contains_key(by)) {
             Some(by) => *charged.entry(*by).or_default() += 1,
             None => unexplained.push(*place),
         }

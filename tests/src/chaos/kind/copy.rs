@@ -78,7 +78,7 @@ const MOST_RECORDS: usize = 200;
 /// How long the records of a batch take: so many times this. The one that polls meanwhile takes longer, so that it may well
 /// be a member of another generation when it is done.
 const SLICE: Duration = Duration::from_millis(5);
-const SLICES: usize = 8;
+const SLICES: usize = 20;
 const SLICES_POLLED: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Scenario;
 use crate::chaos::dice::Dice;
 use crate::chaos::judge;
-use crate::chaos::kind::handler::{BY_KEY, COMMITS_WHAT_IS_POLLED};
+use crate::chaos::kind::handler::{BY_KEY, COMMITS_WHAT_IS_POLLED, NO_BOUND};
 use crate::chaos::order::Order;
 use crate::chaos::plan::{Event, Plan, Steps, kill, suspend};
 use crate::chaos::protocol::Protocol;
@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     about: "consumers are killed, suspended, scaled and cut off, their broker restarted: nothing lost, order per key kept, \
             duplicates within the stated exposure",
     nodes: 1,
-    workers: &[BY_KEY, COMMITS_WHAT_IS_POLLED],
+    workers: &[BY_KEY, COMMITS_WHAT_IS_POLLED, NO_BOUND],
     plan,
     judge: |evidence| judge::at_least_once(evidence, EXPOSURE),
 };
