@@ -1,5 +1,7 @@
 //! What a judge sees of a seed that has been run.
 
+use std::collections::BTreeMap;
+
 use crate::harness::oracle::{self, Isolation, Stored};
 
 use super::kind::Kind;
@@ -15,8 +17,8 @@ pub struct Evidence<'e> {
     pub plan: &'e Plan,
     /// The address of the cluster, past the proxies.
     pub bootstrap: &'e str,
-    /// The topic that members write to, if they do.
-    pub output: &'e str,
+    /// The other topics, by role.
+    pub topics: BTreeMap<&'static str, String>,
     /// What was produced.
     pub input: Vec<Stored>,
     /// What the members wrote down.
@@ -54,14 +56,14 @@ pub enum End {
 }
 
 impl Evidence<'_> {
-    /// What was written to the output, as one sees it who reads committed records only.
-    pub fn committed(&self) -> Vec<Stored> {
-        oracle::read_all(self.bootstrap, self.output, Isolation::ReadCommitted)
-    }
-
-    /// All that was written to the output.
-    pub fn uncommitted(&self) -> Vec<Stored> {
-        oracle::read_all(self.bootstrap, self.output, Isolation::ReadUncommitted)
+    /// What was written to the topic of this role, as it is seen by one who reads so.
+    ///
+    /// # Panics
+    ///
+    /// If the plan has no such topic, or it cannot be read.
+    pub fn written(&self, role: &str, isolation: Isolation) -> Vec<Stored> {
+        let topic = self.topics.get(role).unwrap_or_else(|| panic!("the plan has no topic that is the {role}"));
+        oracle::read_all(self.bootstrap, topic, isolation)
     }
 
     /// The lives that ended by themselves, and what they said last.

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::evidence::{Evidence, Life};
 use super::ledger::{Line, Lines, What};
-use crate::harness::oracle::Stored;
+use super::plan::Role;
+use crate::harness::oracle::{Isolation, Stored};
 
 /// How many examples of something wrong are told.
 const EXAMPLES: usize = 5;
@@ -115,6 +116,8 @@ fn changed(evidence: &Evidence<'_>) -> Vec<(i32, i64)> {
     evidence.lines.of(What::Begin).filter(is_other).map(Line::place).collect()
 }
 
+/// What copiers write to.
+pub(super) const OUTPUT: Role = Role { name: "output", is_read: false };
 /// The header that names the batch which a record of the output belongs to.
 pub(super) const BATCH: &str = "batch";
 
@@ -122,7 +125,8 @@ pub(super) const BATCH: &str = "batch";
 /// their order. A run counts if something that happened hit an open transaction: records of it are in the log, and such a
 /// reader does not see them.
 pub(super) fn exactly_once(evidence: &Evidence<'_>) -> Findings {
-    let (committed, all) = (evidence.committed(), evidence.uncommitted());
+    let [committed, all] = [Isolation::ReadCommitted, Isolation::ReadUncommitted]
+        .map(|isolation| evidence.written(OUTPUT.name, isolation));
     let mut findings = copied(&evidence.input, &committed);
     findings.broken.extend(evidence.unfinished.clone());
     findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
@@ -277,6 +281,7 @@ mod tests {
             protocol: Protocol::Range,
             session: Duration::from_secs(1),
             partitions: 1,
+            topics: &[],
             keys: 1,
             order: Order::default(),
             steps: Vec::new(),
@@ -291,7 +296,7 @@ mod tests {
             worker: &crate::chaos::kind::handler::BY_KEY,
             plan: &plan,
             bootstrap: "",
-            output: "",
+            topics: BTreeMap::new(),
             input: (0..4).map(|offset| stored(offset, "k", offset as u64)).collect(),
             lines: ledger.lines(),
             lives: lives.iter().map(life).collect(),

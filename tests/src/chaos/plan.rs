@@ -13,14 +13,25 @@ pub struct Plan {
     pub protocol: Protocol,
     /// When a silent member is taken for dead.
     pub session: Duration,
-    /// Partitions of the input, and of the output if there is one.
+    /// Partitions of the input, and of all other topics.
     pub partitions: i32,
+    /// The other topics. Members are told of each under its role's name, as they are of the `input`.
+    pub topics: &'static [Role],
     /// How many keys the records have.
     pub keys: usize,
     /// What the members are told beside the names of cluster, topics and group.
     pub order: Order,
     /// What happens, in order of time. Records flow from the start until a second after the last of it.
     pub steps: Vec<Step>,
+}
+
+/// A topic beside the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// What it is for: `output`, say.
+    pub name: &'static str,
+    /// Whether the group reads it too: a seed is over when it has committed its end.
+    pub is_read: bool,
 }
 
 /// Something that happens.

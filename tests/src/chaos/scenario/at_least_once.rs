@@ -53,5 +53,5 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     steps.then(shrinks, Event::Scale(2));
     let protocol = dice.in_turn(&Protocol::ALL);
     let order = Order::default().with("exposure", EXPOSURE);
-    Plan { protocol, session: SESSION, partitions: 6, keys: 100, order, steps: steps.done() }
+    Plan { protocol, session: SESSION, partitions: 6, topics: &[], keys: 100, order, steps: steps.done() }
 }
