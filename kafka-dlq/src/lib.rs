@@ -12,6 +12,9 @@ mod dead_letter;
 mod reader;
 mod redrive;
 mod error;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 
 pub use dead_letter::{Damage, DeadLetter, HeadersView, Missing, Place, RecordView, Refusal, TopicKind};
 pub use dialect::Dialect;

@@ -15,6 +15,9 @@ mod pace;
 mod report;
 mod survey;
 mod run;
+mod execute;
+#[cfg(feature = "expressions")]
+mod expression;
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,6 +87,7 @@ impl Redrive {
             loop_cap: DEFAULT_LOOP_CAP,
             parking: None,
             transform: None,
+            changes: None,
             check: None,
         };
         Self {
@@ -220,14 +224,7 @@ impl Redrive {
 
     /// The name of the job.
     pub fn job_name(&self) -> String {
-        self.job.clone().unwrap_or_else(|| {
-            let orders = &self.orders;
-            let told = format!(
-                "{:?}|{:?}|{:?}|{}|{}",
-                orders.selection, orders.target, orders.shape, orders.accept_damage, orders.duplicates
-            );
-            format!("{:016x}", fnv(told.as_bytes()))
-        })
+        self.job.clone().unwrap_or_else(|| format!("{:016x}", fnv(self.orders.told().as_bytes())))
     }
 
     /// The consumer group under which the job's progress is committed.

@@ -28,6 +28,8 @@ pub(crate) struct Orders {
     pub(crate) loop_cap: u32,
     pub(crate) parking: Option<String>,
     pub(crate) transform: Option<Transform>,
+    /// What the transform is, where that can be told by a text.
+    pub(crate) changes: Option<String>,
     pub(crate) check: Option<Check>,
 }
 
@@ -41,6 +43,12 @@ pub(crate) enum Verdict {
 }
 
 impl Orders {
+    /// What tells one job from another.
+    pub(crate) fn told(&self) -> String {
+        let Self { selection, target, shape, accept_damage, duplicates, changes, .. } = self;
+        format!("{selection:?}|{target:?}|{shape:?}|{accept_damage}|{duplicates}|{changes:?}")
+    }
+
     /// Where it would go, or why it stays.
     pub(crate) fn destination<'a>(&'a self, letter: &'a DeadLetter<'a>) -> Result<&'a str, Refusal<'a>> {
         match letter.refusal() {

@@ -61,7 +61,7 @@ impl Redrive {
         Ok(report)
     }
 
-    fn report(&self, surveyed: &Surveyed) -> RedriveReport {
+    pub(super) fn report(&self, surveyed: &Surveyed) -> RedriveReport {
         RedriveReport {
             job: self.job_name(),
             source: self.source.clone(),
@@ -72,7 +72,7 @@ impl Redrive {
 }
 
 impl RedriveReport {
-    fn count(&mut self, verdict: &Verdict) {
+    pub(super) fn count(&mut self, verdict: &Verdict) {
         self.read += 1;
         match verdict {
             Verdict::Send(record) | Verdict::Park(record) => {
@@ -103,6 +103,6 @@ impl RedriveReport {
     }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
