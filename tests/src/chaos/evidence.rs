@@ -36,8 +36,9 @@ pub struct Life {
     pub by: char,
     /// How often it was cut off from what it held: killed, suspended, or without its broker.
     pub disruptions: usize,
-    /// Whether another one was given its place while it was suspended.
-    pub replaced: bool,
+    /// Whether another one ran in the same place: one of them had been suspended, and came back. Under one transactional id
+    /// they fence each other, until one of them ends.
+    pub contested: bool,
     /// How it ended.
     pub end: End,
 }
@@ -76,7 +77,7 @@ impl Evidence<'_> {
 
     /// Those of them that had promised not to.
     pub fn broken_lives(&self) -> Vec<(char, &str)> {
-        let broken = self.deaths().filter(|(life, _)| self.worker.lives && !life.replaced);
+        let broken = self.deaths().filter(|(life, _)| self.worker.lives && !life.contested);
         broken.map(|(life, said)| (life.by, said)).collect()
     }
 }

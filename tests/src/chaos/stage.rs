@@ -162,7 +162,6 @@ impl<'s> Stage<'s> {
                 member.state = State::Suspended { replaced };
                 self.after(away, Later::Resume(by));
                 if replaced {
-                    self.life(by).replaced = true;
                     self.start();
                 }
             }
@@ -271,6 +270,9 @@ impl<'s> Stage<'s> {
         let by = name(self.lives.len());
         let holds = |slot: &usize| self.members.iter().any(|member| member.slot == *slot && member.holds_its_slot());
         let slot = (0..).find(|slot| !holds(slot)).unwrap_or_default();
+        let rivals: Vec<char> =
+            self.members.iter().filter(|member| member.slot == slot).map(|member| member.by).collect();
+        rivals.iter().for_each(|rival| self.life(*rival).contested = true);
         let order = self
             .order
             .clone()
@@ -282,7 +284,7 @@ impl<'s> Stage<'s> {
         let mut command = Command::new(self.program);
         command.args(["worker", self.kind, &order.to_string()]).stderr(Stdio::from(log));
         self.members.push(Member { by, slot, process: Process::start(&mut command), state: State::Runs });
-        self.lives.push(Life { by, disruptions: 0, replaced: false, end: End::Running });
+        self.lives.push(Life { by, disruptions: 0, contested: !rivals.is_empty(), end: End::Running });
     }
 
     /// What a member says on standard error.
