@@ -22,6 +22,7 @@ pub mod order;
 pub mod process;
 pub mod protocol;
 
+mod clock;
 mod dice;
 mod evidence;
 mod feed;

@@ -37,7 +37,7 @@ pub struct Role {
 /// Something that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// When, since the start. Later if what was before took longer.
+    /// When, since the start. If something takes longer, all that follows comes so much later.
     pub at: Duration,
     /// What.
     pub event: Event,

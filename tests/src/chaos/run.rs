@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::dice::Dice;
 use super::evidence::Evidence;
 use super::feed::{Feed, Flow};
@@ -84,10 +86,11 @@ impl Runner {
             keys: plan.keys,
             over: plan.length() + Duration::from_secs(1),
         };
-        let feed = Feed::start(flow, Dice::of("feed", seed));
+        let clock = Arc::new(Clock::start());
+        let feed = Feed::start(flow, Dice::of("feed", seed), clock.clone());
         let order = self.order(&plan, &names);
         let mut stage = Stage::new(&self.cluster, &self.options.program, self.options.worker.name, order, &ledger);
-        stage.play(&plan.steps);
+        stage.play(&plan.steps, &clock);
         while !feed.is_done() {
             stage.wait_until(Instant::now() + PAUSE);
         }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::evidence::{End, Life};
 use super::ledger::{Ledger, What};
 use super::order::Order;
@@ -102,10 +103,11 @@ impl<'s> Stage<'s> {
     }
 
     /// Plays the steps, and what they leave to be done.
-    pub(super) fn play(&mut self, steps: &[Step]) {
+    pub(super) fn play(&mut self, steps: &[Step], clock: &Clock) {
         let start = Instant::now();
-        for step in steps {
-            self.wait_until(start + step.at);
+        for (index, step) in steps.iter().enumerate() {
+            self.wait_while(|_| !clock.is_due(step.at));
+            clock.begins(step.at, steps.get(index + 1).map(|next| next.at));
             eprintln!("  {:6.2} s  {:?}", start.elapsed().as_secs_f64(), step.event);
             self.happens(&step.event);
             self.events += 1;
