@@ -7,6 +7,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic"))]
 
 mod failure;
+mod backoff;
+mod policy;
+mod budget;
+mod breaker;
+mod bisect;
+mod recovery;
+mod retry_topic;
 pub mod dialect;
 mod dead_letter;
 mod reader;
@@ -21,3 +28,9 @@ pub use dialect::Dialect;
 pub use error::{Error, ErrorKind};
 pub use failure::{Failure, TimestampType};
 pub use redrive::{End, Progress, Redrive, RedriveReport, Selection, Target};
+pub use backoff::{Backoff, Exhausted, Tried};
+pub use breaker::Breaker;
+pub use budget::Budget;
+pub use policy::{Decision, Policy};
+pub use recovery::{Dialect as WrittenDialect, Recovered, Recovery};
+pub use retry_topic::{Order, RetryTopic};

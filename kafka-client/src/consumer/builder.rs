@@ -427,7 +427,7 @@ impl ConsumerBuilder {
         if self.guarantee == Guarantee::ExactlyOnce {
             if !routes.all_transactional() {
                 return Err(Error::config(
-                    "`guarantee=exactly-once`: use `Kafka::exactly_once`, whose results are in transactions",
+                    "`guarantee=exactly-once`: use `Kafka::exactly_once(group).route(..)`, whose handlers send in transactions",
                 ));
             }
             if self.assigned.is_some() {

@@ -298,11 +298,6 @@ impl RawReceived {
     pub fn is_stopping(&self) -> bool {
         self.lane.is_stopping()
     }
-
-    /// Tells this life of the partition from earlier and later ones, in this process.
-    pub fn life(&self) -> u64 {
-        self.lane.life
-    }
 }
 
 impl fmt::Debug for RawReceived {

@@ -246,19 +246,20 @@ impl<F: Future<Output = Outcome>, S: Fn(RawReceived) -> F> Runs<F, S> {
                 self.exposed = true;
                 return Ok(());
             }
-            let turn = self.schedule.next(SystemTime::now());
-            let Turn::Handle(record) = turn else {
-                lane.state.not_started(1);
-                match turn {
-                    Turn::Finish(offset) => {
-                        lane.state.start(offset);
-                        lane.state.finish(offset);
-                        continue;
-                    }
-                    Turn::WaitUntil(due) => self.due = Some(due),
-                    Turn::Handle(_) | Turn::Wait => (),
+            let record = match self.schedule.next(SystemTime::now()) {
+                Turn::Handle(record) => record,
+                Turn::Finish(offset) => {
+                    lane.state.start(offset);
+                    lane.state.finish(offset);
+                    continue;
                 }
-                return Ok(());
+                nothing => {
+                    lane.state.not_started(1);
+                    if let Turn::WaitUntil(due) = nothing {
+                        self.due = Some(due);
+                    }
+                    return Ok(());
+                }
             };
             let (offset, slot) = (record.offset(), self.pool.next_slot());
             lane.state.running.begin(slot, offset, record.key_bytes(), &lane.settings.clock);

@@ -230,3 +230,50 @@ impl Stage {
 fn may_be_resumed(error: &NativeError) -> bool {
     !error.fatal && !error.requires_abort && (error.retriable || error.code == Code::OperationTimedOut)
 }
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use super::*;
+    use crate::native::{Client, Role};
+    use crate::{Kafka, RawRecord};
+
+    /// Brokers accept it for any group, from anybody: a member that was put out would move the offsets of those who have
+    /// its partitions now.
+    #[test]
+    fn offsets_without_a_membership_are_refused_and_the_transaction_is_aborted() {
+        let kafka = Kafka::embedded().unwrap();
+        kafka.embedded_broker().unwrap().create_topic("lines", 1).unwrap();
+        let servers = kafka.embedded_broker().unwrap().bootstrap_servers().to_owned();
+        let consumer = Client::new(Role::Consumer, [("bootstrap.servers", &*servers), ("group.id", "g")]).unwrap();
+        let membership = Arc::new(consumer.membership().unwrap());
+        assert_eq!((membership.generation(), membership.member(), membership.is_bound()), (-1, String::new(), false));
+
+        let mut builder = kafka.producer();
+        builder.settings().typed("transactional.id", "t");
+        let producer = builder.build_transactional().unwrap();
+        let mut stage = Stage::new(producer.clone(), Arc::from("t"), Duration::from_secs(10));
+        stage.init().unwrap();
+        stage.begin().unwrap();
+        assert!(producer.try_enqueue(RawRecord::new("lines", None, None)).is_ok());
+        let mut list = Partitions::new();
+        list.add("lines", 0, Some(7), None).unwrap();
+        match stage.commit(vec![Offsets { list, membership }], || true) {
+            Err(Failure::Aborted(error)) => assert!(error.to_string().contains("no member"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        // And the producer goes on.
+        stage.begin().unwrap();
+        stage.commit(Vec::new(), || true).unwrap();
+    }
+
+    #[test]
+    fn what_was_read_of_a_partition_that_has_moved_is_not_committed() {
+        let kafka = Kafka::embedded().unwrap();
+        let mut builder = kafka.producer();
+        builder.settings().typed("transactional.id", "t");
+        let mut stage = Stage::new(builder.build_transactional().unwrap(), Arc::from("t"), Duration::from_secs(10));
+        stage.init().unwrap();
+        stage.begin().unwrap();
+        assert!(matches!(stage.commit(Vec::new(), || false), Err(Failure::Aborted(_))));
+    }
+}
