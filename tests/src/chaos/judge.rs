@@ -293,7 +293,7 @@ mod tests {
         let life = |(by, disruptions, end): &(char, usize, End)| Life {
             by: *by,
             disruptions: *disruptions,
-            replaced: false,
+            contested: false,
             end: end.clone(),
         };
         let evidence = Evidence {
