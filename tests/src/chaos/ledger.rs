@@ -120,7 +120,8 @@ impl Ledger {
     ///
     /// If there is no place for temporary files.
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap_or_else(|e| panic!("no place for a ledger: {e}")) }
+        let dir = tempfile::Builder::new().prefix("ledger-").tempdir();
+        Self { dir: dir.unwrap_or_else(|e| panic!("no place for a ledger: {e}")) }
     }
 
     /// The file that members write to.

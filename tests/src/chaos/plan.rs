@@ -13,8 +13,10 @@ pub struct Plan {
     pub protocol: Protocol,
     /// When a silent member is taken for dead.
     pub session: Duration,
-    /// Partitions of the input, and of the output if there is one.
+    /// Partitions of the input, and of all other topics.
     pub partitions: i32,
+    /// The other topics. Members are told of each under its role's name, as they are of the `input`.
+    pub topics: &'static [Role],
     /// How many keys the records have.
     pub keys: usize,
     /// What the members are told beside the names of cluster, topics and group.
@@ -23,10 +25,19 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// A topic beside the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// What it is for: `output`, say.
+    pub name: &'static str,
+    /// Whether the group reads it too: a seed is over when it has committed its end.
+    pub is_read: bool,
+}
+
 /// Something that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// When, since the start. Later if what was before took longer.
+    /// When, since the start. If something takes longer, all that follows comes so much later.
     pub at: Duration,
     /// What.
     pub event: Event,

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::evidence::{End, Life};
 use super::ledger::{Ledger, What};
 use super::order::Order;
@@ -102,10 +103,11 @@ impl<'s> Stage<'s> {
     }
 
     /// Plays the steps, and what they leave to be done.
-    pub(super) fn play(&mut self, steps: &[Step]) {
+    pub(super) fn play(&mut self, steps: &[Step], clock: &Clock) {
         let start = Instant::now();
-        for step in steps {
-            self.wait_until(start + step.at);
+        for (index, step) in steps.iter().enumerate() {
+            self.wait_while(|_| !clock.is_due(step.at));
+            clock.begins(step.at, steps.get(index + 1).map(|next| next.at));
             eprintln!("  {:6.2} s  {:?}", start.elapsed().as_secs_f64(), step.event);
             self.happens(&step.event);
             self.events += 1;
@@ -162,7 +164,6 @@ impl<'s> Stage<'s> {
                 member.state = State::Suspended { replaced };
                 self.after(away, Later::Resume(by));
                 if replaced {
-                    self.life(by).replaced = true;
                     self.start();
                 }
             }
@@ -271,6 +272,9 @@ impl<'s> Stage<'s> {
         let by = name(self.lives.len());
         let holds = |slot: &usize| self.members.iter().any(|member| member.slot == *slot && member.holds_its_slot());
         let slot = (0..).find(|slot| !holds(slot)).unwrap_or_default();
+        let rivals: Vec<char> =
+            self.members.iter().filter(|member| member.slot == slot).map(|member| member.by).collect();
+        rivals.iter().for_each(|rival| self.life(*rival).contested = true);
         let order = self
             .order
             .clone()
@@ -282,7 +286,7 @@ impl<'s> Stage<'s> {
         let mut command = Command::new(self.program);
         command.args(["worker", self.kind, &order.to_string()]).stderr(Stdio::from(log));
         self.members.push(Member { by, slot, process: Process::start(&mut command), state: State::Runs });
-        self.lives.push(Life { by, disruptions: 0, replaced: false, end: End::Running });
+        self.lives.push(Life { by, disruptions: 0, contested: !rivals.is_empty(), end: End::Running });
     }
 
     /// What a member says on standard error.

@@ -78,7 +78,7 @@ const MOST_RECORDS: usize = 200;
 /// How long the records of a batch take: so many times this. The one that polls meanwhile takes longer, so that it may well
 /// be a member of another generation when it is done.
 const SLICE: Duration = Duration::from_millis(5);
-const SLICES: usize = 8;
+const SLICES: usize = 20;
 const SLICES_POLLED: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -100,9 +100,7 @@ async fn exactly_once(order: &Order) -> Result<(), String> {
             tokio::time::sleep(SLICE * SLICES as u32).await;
             send_all(&tx, &output, second, &name).await?;
             let fails = batches.lock().fails();
-            if fails {
-                pen.write(abandoned(&name));
-            }
+            pen.write(ended(if fails { What::Abandoned } else { What::Finish }, &name));
             match (fails, batch.len() % 2) {
                 (false, _) => Ok::<_, BoxError>(Decision::GoOn),
                 (true, 0) => Ok(Decision::Abort),
@@ -178,9 +176,9 @@ fn begun<'e>(topic: &'e str, partition: i32, offset: i64, batch: &'e str) -> Ent
     Entry { what: What::Begin, topic, partition, offset, key: "", value: batch }
 }
 
-/// A batch fails of its own accord.
-fn abandoned(batch: &str) -> Entry<'_> {
-    Entry { what: What::Abandoned, topic: "", partition: -1, offset: -1, key: "", value: batch }
+/// A batch is written, or fails of its own accord.
+fn ended(what: What, batch: &str) -> Entry<'_> {
+    Entry { what, topic: "", partition: -1, offset: -1, key: "", value: batch }
 }
 
 /// Of the place among the members: who takes it over aborts what was left open.
@@ -331,9 +329,10 @@ impl Copier {
         self.send(second, name)?;
         self.producer.flush(PATIENCE)?;
         if self.batches.fails() {
-            self.pen.write(abandoned(name));
+            self.pen.write(ended(What::Abandoned, name));
             return Err(Failure::Abort("the user's code fails".to_owned()));
         }
+        self.pen.write(ended(What::Finish, name));
         let mut next = TopicPartitionList::new();
         for record in batch {
             let offset = Offset::Offset(record.offset() + 1);

@@ -42,5 +42,13 @@ pub(super) fn of_copiers(dice: &Dice, steps: Steps) -> Plan {
     let protocol = dice.in_turn(&Protocol::ALL);
     let lanes = dice.in_turn(&[1, 2]);
     let order = Order::default().with("transaction_timeout", 5_000).with("fails", 10).with("lanes", lanes);
-    Plan { protocol, session: Duration::from_secs(3), partitions: 4, keys: 50, order, steps: steps.done() }
+    Plan {
+        protocol,
+        session: Duration::from_secs(3),
+        partitions: 4,
+        topics: &[judge::OUTPUT],
+        keys: 50,
+        order,
+        steps: steps.done(),
+    }
 }
