@@ -37,7 +37,7 @@ impl MemberProcess {
     /// How much of its memory is in RAM.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("{status}"));
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
@@ -154,7 +154,7 @@ async fn ours(order: &Order) {
     let consumer = member.route_concurrent(&topic, concurrency, handler).build().unwrap();
     // Not a task: the threads of the runtime may be blocked.
     std::thread::spawn(move || tell_drains(&logs, &pen));
-    if order.0.contains_key("block") {
+    if order.get("block").is_some() {
         // More than there are threads.
         (0..4).for_each(|_| drop(tokio::spawn(block(order.clone()))));
     }

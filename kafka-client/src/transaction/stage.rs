@@ -104,12 +104,27 @@ impl Stage {
             }
         }
         match self.producer.poison().and_then(|poison| poison.take()) {
-            Some(error) => Err(self.abort_because(error)),
+            Some(error) => {
+                let error = self.cause(error);
+                Err(self.abort_because(error))
+            }
             None if self.producer.in_flight() > 0 => {
                 let text = "records were not acknowledged in time";
                 Err(self.abort_because(Error::new(ErrorKind::Timeout, text)))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Why records failed. When a transaction can only be aborted any more, librdkafka drops what waits in its queue, and
+    /// says the reason to whoever asks for a commit.
+    fn cause(&self, error: Error) -> Error {
+        match error.code() {
+            Some("_PURGE_QUEUE" | "_PURGE_INFLIGHT") => match self.producer.client().commit_transaction() {
+                Err(native) if native.requires_abort => Error::native(native).with_operation("commit transaction"),
+                _ => error,
+            },
+            _ => error,
         }
     }
 

@@ -2,12 +2,15 @@
 
 use crate::harness::oracle::{self, Isolation, Stored};
 
+use super::kind::Kind;
 use super::ledger::Lines;
 use super::plan::Plan;
 
 /// All that is known when it is over.
 #[derive(Debug)]
 pub struct Evidence<'e> {
+    /// What the members were.
+    pub worker: &'e Kind,
     /// What was to happen.
     pub plan: &'e Plan,
     /// The address of the cluster, past the proxies.
@@ -31,6 +34,8 @@ pub struct Life {
     pub by: char,
     /// How often it was cut off from what it held: killed, suspended, or without its broker.
     pub disruptions: usize,
+    /// Whether another one was given its place while it was suspended.
+    pub replaced: bool,
     /// How it ended.
     pub end: End,
 }
@@ -59,11 +64,17 @@ impl Evidence<'_> {
         oracle::read_all(self.bootstrap, self.output, Isolation::ReadUncommitted)
     }
 
-    /// What the lives that died by themselves said last.
-    pub fn deaths(&self) -> impl Iterator<Item = (char, &str)> {
+    /// The lives that ended by themselves, and what they said last.
+    pub fn deaths(&self) -> impl Iterator<Item = (&Life, &str)> {
         self.lives.iter().filter_map(|life| match &life.end {
-            End::Died(said) => Some((life.by, said.as_str())),
+            End::Died(said) => Some((life, said.as_str())),
             _ => None,
         })
+    }
+
+    /// Those of them that had promised not to.
+    pub fn broken_lives(&self) -> Vec<(char, &str)> {
+        let broken = self.deaths().filter(|(life, _)| self.worker.lives && !life.replaced);
+        broken.map(|(life, said)| (life.by, said)).collect()
     }
 }

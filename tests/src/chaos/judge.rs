@@ -1,11 +1,11 @@
 //! Judges: what is wrong between what was produced, what was written down, and what was written out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::evidence::{End, Evidence, Life};
-use super::ledger::{Line, What};
+use super::evidence::{Evidence, Life};
+use super::ledger::{Line, Lines, What};
 use crate::harness::oracle::Stored;
 
 /// How many examples of something wrong are told.
@@ -75,8 +75,7 @@ pub(super) fn at_least_once(evidence: &Evidence<'_>, exposure: usize) -> Finding
     }
 
     findings.breaks("records were handled with another key or value than was produced", &changed(evidence));
-    let deaths: Vec<_> = evidence.deaths().collect();
-    findings.breaks("members died by themselves: who, and the last they said", &deaths);
+    findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
     findings.broken.extend(evidence.unfinished.clone());
     let worst = most.values().max().copied().unwrap_or(0);
     findings.with("exposure", exposure).with("most_exposed", exposed).with("most_repeated_of_a_member", worst)
@@ -112,16 +111,45 @@ fn changed(evidence: &Evidence<'_>) -> Vec<(i32, i64)> {
     evidence.lines.of(What::Begin).filter(is_other).map(Line::place).collect()
 }
 
+/// The header that names the batch which a record of the output belongs to.
+pub(super) const BATCH: &str = "batch";
+
 /// Copied exactly once: a read_committed reader of the output sees each record of the input once, and those of a key in
-/// their order. A run counts if something was written that such a reader does not see: then a transaction was hit.
+/// their order. A run counts if something that happened hit an open transaction: records of it are in the log, and such a
+/// reader does not see them.
 pub(super) fn exactly_once(evidence: &Evidence<'_>) -> Findings {
     let (committed, all) = (evidence.committed(), evidence.uncommitted());
     let mut findings = copied(&evidence.input, &committed);
     findings.broken.extend(evidence.unfinished.clone());
-    let unseen = all.len().saturating_sub(committed.len());
-    findings.counts = Some(unseen > 0);
-    let died = evidence.lives.iter().filter(|life| matches!(life.end, End::Died(_))).count();
-    findings.with("uncommitted_seen", unseen).with("died", died).with("begun", evidence.lines.of(What::Begin).count())
+    findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
+    let hits = hits(&evidence.lines, &committed, &all);
+    findings.counts = Some(hits > 0);
+    let died = evidence.deaths().count();
+    findings.with("uncommitted_seen", all.len().saturating_sub(committed.len())).with("hits", hits).with("died", died)
+}
+
+/// How many batches were in the middle when something happened to their member, had records in the log by then or later,
+/// and never became visible; those that the member has abandoned of its own accord are none.
+fn hits(lines: &Lines, committed: &[Stored], all: &[Stored]) -> usize {
+    let place = |record: &Stored| (record.partition, record.offset);
+    let seen: HashSet<_> = committed.iter().map(place).collect();
+    let batch = |record: &Stored| {
+        let header = record.headers.iter().find(|(name, _)| name == BATCH);
+        header.and_then(|(_, batch)| batch.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()))
+    };
+    let unseen: HashSet<String> =
+        all.iter().filter(|record| !seen.contains(&place(record))).filter_map(batch).collect();
+    let abandoned: HashSet<&str> = lines.of(What::Abandoned).map(|line| line.value.as_str()).collect();
+    let mut last: HashMap<char, &str> = HashMap::new();
+    let mut hit = HashSet::new();
+    for line in &lines.0 {
+        match line.what {
+            What::Begin => drop(last.insert(line.by, &line.value)),
+            What::Disrupted => hit.extend(last.get(&line.by)),
+            _ => (),
+        }
+    }
+    hit.into_iter().filter(|batch| unseen.contains(*batch) && !abandoned.contains(batch)).count()
 }
 
 /// Compares keys and values, as often as they are there, and the order of each key.
@@ -172,6 +200,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::chaos::evidence::End;
     use crate::chaos::ledger::{Entry, Ledger};
     use crate::chaos::order::Order;
     use crate::chaos::plan::Plan;
@@ -200,6 +229,28 @@ mod tests {
         assert_eq!(figures(&copied(&input, &late)), (0, 0, 1, false));
     }
 
+    #[test]
+    fn a_hit_is_a_batch_that_was_in_the_middle_and_was_never_seen() {
+        let ledger = Ledger::new();
+        let tell = |by: char, what, batch: &str| {
+            ledger.pen(by).write(Entry { what, topic: "in", partition: 0, offset: 0, key: "", value: batch });
+        };
+        let of = |offset, batch: &str| Stored {
+            headers: vec![(BATCH.to_owned(), Some(batch.as_bytes().to_vec()))],
+            ..stored(offset, "k", 0)
+        };
+        // a-2 is in the middle when a is killed; a-1 was not, nor was b-1, which b gives up, nor c-1, which is seen.
+        ["a-1", "a-2"].iter().for_each(|batch| tell('a', What::Begin, batch));
+        ["b-1", "c-1"]
+            .iter()
+            .for_each(|batch| tell(if batch.starts_with('b') { 'b' } else { 'c' }, What::Begin, batch));
+        ['a', 'b', 'c'].iter().for_each(|by| tell(*by, What::Disrupted, ""));
+        tell('b', What::Abandoned, "b-1");
+        let all = [of(0, "a-1"), of(1, "a-2"), of(2, "b-1"), of(3, "c-1")];
+        assert_eq!(hits(&ledger.lines(), &all[3..], &all), 1);
+        assert_eq!(hits(&ledger.lines(), &all[1..], &all), 0);
+    }
+
     /// `by` begins and finishes the record at each offset, of a key that has them all.
     fn handled(ledger: &Ledger, by: char, offsets: &[i64]) {
         for offset in offsets {
@@ -226,9 +277,14 @@ mod tests {
             order: Order::default(),
             steps: Vec::new(),
         };
-        let life =
-            |(by, disruptions, end): &(char, usize, End)| Life { by: *by, disruptions: *disruptions, end: end.clone() };
+        let life = |(by, disruptions, end): &(char, usize, End)| Life {
+            by: *by,
+            disruptions: *disruptions,
+            replaced: false,
+            end: end.clone(),
+        };
         let evidence = Evidence {
+            worker: &crate::chaos::kind::handler::BY_KEY,
             plan: &plan,
             bootstrap: "",
             output: "",

@@ -96,6 +96,9 @@ impl Plan {
     }
 }
 
+/// Rolls an event of some sort.
+pub(super) type Happening = fn(&mut Dice) -> Event;
+
 /// Steps, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -111,7 +114,7 @@ impl Steps {
     }
 
     /// Adds so many events, each chosen by weight, half a second to two after the one before.
-    pub(super) fn some(&mut self, count: usize, dice: &mut Dice, choice: &[(u32, fn(&mut Dice) -> Event)]) {
+    pub(super) fn some(&mut self, count: usize, dice: &mut Dice, choice: &[(u32, Happening)]) {
         for _ in 0..count {
             let event = dice.weighted(choice)(dice);
             let after = dice.millis(500..2_000);
@@ -126,10 +129,10 @@ impl Steps {
 
 /// A member is killed in the middle of what it does.
 pub(super) fn kill(dice: &mut Dice) -> Event {
-    Event::Kill { whom: dice.number(0..6), late: dice.millis(0..30), away: dice.millis(0..1_000) }
+    Event::Kill { whom: dice.number(0..6), late: dice.millis(0..100), away: dice.millis(0..1_000) }
 }
 
 /// A member is stopped for this long, in the middle of what it does.
 pub(super) fn suspend(dice: &mut Dice, away: std::ops::Range<u64>) -> Event {
-    Event::Suspend { whom: dice.number(0..6), late: dice.millis(0..30), away: dice.millis(away), replaced: false }
+    Event::Suspend { whom: dice.number(0..6), late: dice.millis(0..100), away: dice.millis(away), replaced: false }
 }

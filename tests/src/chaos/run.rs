@@ -95,6 +95,7 @@ impl Runner {
         let lives = stage.end();
 
         let evidence = Evidence {
+            worker: self.options.worker,
             plan: &plan,
             bootstrap: self.cluster.bootstrap(),
             output: &names.output,

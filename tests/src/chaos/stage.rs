@@ -148,21 +148,21 @@ impl<'s> Stage<'s> {
             Event::Kill { whom, late, away } => {
                 let Some(victim) = self.victim(whom, late) else { return };
                 let member = self.members.remove(victim);
+                self.disrupts(member.by);
                 member.process.kill();
-                let life = self.life(member.by);
-                life.disruptions += 1;
-                life.end = End::Killed;
+                self.life(member.by).end = End::Killed;
                 self.after(away, Later::Start);
             }
             Event::Suspend { whom, late, away, replaced } => {
                 let Some(victim) = self.victim(whom, late) else { return };
+                let by = self.members[victim].by;
+                self.disrupts(by);
                 let member = &mut self.members[victim];
                 member.process.suspend();
                 member.state = State::Suspended { replaced };
-                let by = member.by;
-                self.life(by).disruptions += 1;
                 self.after(away, Later::Resume(by));
                 if replaced {
+                    self.life(by).replaced = true;
                     self.start();
                 }
             }
@@ -223,11 +223,15 @@ impl<'s> Stage<'s> {
     /// The broker that something is to happen to, once nothing happens to another one. Whoever lives is disrupted by it.
     fn broker(&mut self, whom: usize) -> usize {
         self.wait_while(|stage| stage.later.iter().any(|(_, what)| what.is_of_a_broker()));
-        for member in &self.members {
-            let life = self.lives.iter_mut().find(|life| life.by == member.by);
-            life.into_iter().for_each(|life| life.disruptions += 1);
-        }
+        let living: Vec<char> = self.members.iter().map(|member| member.by).collect();
+        living.into_iter().for_each(|by| self.disrupts(by));
         whom % self.cluster.nodes().len()
+    }
+
+    /// Notes that something is about to cut the member off from what it holds.
+    fn disrupts(&mut self, by: char) {
+        self.life(by).disruptions += 1;
+        self.ledger.pen(by).record(What::Disrupted, -1, -1, "");
     }
 
     /// The member that something is to happen to, so long after it begins something. `None` where none runs.
@@ -278,7 +282,7 @@ impl<'s> Stage<'s> {
         let mut command = Command::new(self.program);
         command.args(["worker", self.kind, &order.to_string()]).stderr(Stdio::from(log));
         self.members.push(Member { by, slot, process: Process::start(&mut command), state: State::Runs });
-        self.lives.push(Life { by, disruptions: 0, end: End::Running });
+        self.lives.push(Life { by, disruptions: 0, replaced: false, end: End::Running });
     }
 
     /// What a member says on standard error.

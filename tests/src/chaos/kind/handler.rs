@@ -19,11 +19,15 @@ use crate::chaos::process::asked_to_end;
 
 /// A consumer of ours that handles by key, with a bound on what a kill repeats: `exposure` in its order.
 pub(in crate::chaos) const BY_KEY: Kind =
-    Kind { name: "by-key", about: "a consumer of ours, by key, with a bound on exposure", run: by_key };
+    Kind { name: "by-key", about: "a consumer of ours, by key, with a bound on exposure", lives: true, run: by_key };
 
 /// librdkafka's defaults, faster: what was polled counts as handled.
-pub(in crate::chaos) const COMMITS_WHAT_IS_POLLED: Kind =
-    Kind { name: "commits-what-is-polled", about: "commits records as it receives them", run: commits_what_is_polled };
+pub(in crate::chaos) const COMMITS_WHAT_IS_POLLED: Kind = Kind {
+    name: "commits-what-is-polled",
+    about: "commits records as it receives them",
+    lives: false,
+    run: commits_what_is_polled,
+};
 
 /// How many records of a partition are handled at the same time.
 const IN_FLIGHT: usize = 8;
