@@ -17,6 +17,7 @@ mod look;
 mod explain;
 mod send;
 mod lines;
+mod watch;
 mod doctor;
 
 use std::process::ExitCode;
@@ -121,6 +122,7 @@ async fn run(arguments: Arguments) -> Result<Ended, Error> {
         Verb::Import { file, to, keep_partition, execute } => {
             lines::import(&settings, &output, &file, to.as_deref(), keep_partition, execute).await
         }
+        Verb::Watch { topic, which, view } => watch::watch(&settings, &output, &topic, &which, &view).await,
         Verb::Doctor { topic } => doctor::doctor(&settings, &output, topic.as_deref()).await,
         Verb::Completions { .. } | Verb::Man => Ok(Ended::Done),
     }

@@ -43,6 +43,9 @@ pub use target::Target;
 /// others by what it selects and where it sends: another selection starts from the beginning, and what one job leaves is
 /// there for the next.
 ///
+/// Kafka forgets the progress of a group that nobody uses for `offsets.retention.minutes` (7 days): a job that is run again
+/// later than that begins anew. Give it [limits of time or offsets](Selection) then.
+///
 /// A job ends when it has seen what stood in the topic when it began. The order of each partition is kept.
 ///
 /// ```no_run

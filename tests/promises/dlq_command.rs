@@ -253,6 +253,23 @@ async fn an_empty_topic_is_no_error_and_a_missing_one_is() {
 }
 
 #[tokio::test]
+async fn watch_shows_what_comes() {
+    let given = thirty().await;
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let mut child =
+        command().args(["watch", given.letters.name(), "--json"]).stdout(out.reopen().unwrap()).spawn().unwrap();
+    let told = async || {
+        given.write([given.letter(99, "late")]).await;
+        lines(&std::fs::read_to_string(out.path()).unwrap()).iter().any(|one| one["reason"] == "late")
+    };
+    eventually("it is shown", Duration::from_secs(60), told).await;
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(lines(&std::fs::read_to_string(out.path()).unwrap()).iter().all(|one| one["reason"] == "late"));
+}
+
+#[tokio::test]
 async fn doctor_names_what_is_wrong() {
     let given = Given::new(1);
     let text = done(&run(&["doctor", given.letters.name()]));

@@ -32,7 +32,8 @@ From the first look to the last record:
   kafka-dlq redrive orders-dlt --reason Timeout    what would be sent: a dry run
   kafka-dlq redrive orders-dlt --reason Timeout --execute
 
-Nothing is written without --execute. A redrive is exactly once: stopped or killed, the same command goes on.
+Nothing is written without --execute. A redrive is exactly once: stopped or killed, the same command goes on
+(for 7 days: then Kafka forgets the progress of a job that is not run).
 
 Exit codes:
   0  done
@@ -128,6 +129,14 @@ pub(super) enum Verb {
         /// Do it
         #[arg(long)]
         execute: bool,
+    },
+    /// Show dead letters as they come, until interrupted
+    Watch {
+        topic: String,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        view: View,
     },
     /// Find out what is misconfigured: can Kafka be reached, read, written, in transactions
     Doctor {

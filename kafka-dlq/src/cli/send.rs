@@ -82,7 +82,7 @@ pub(super) async fn redrive(settings: &Settings, output: &Output, asked: Asked) 
 }
 
 /// Ctrl-C, or the signal that a supervisor sends.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

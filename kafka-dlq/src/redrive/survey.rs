@@ -24,7 +24,6 @@ pub(super) struct Surveyed {
     /// How many records earlier runs have passed.
     pub(super) before: u64,
     pub(super) to_read: u64,
-    pub(super) selected: u64,
 }
 
 struct Pass {
@@ -68,11 +67,10 @@ impl Redrive {
         if survey.is_full {
             tracing::warn!(topic = self.source, "more records than are remembered: some duplicates may be sent");
         }
-        let selected = survey.selected;
         let (mut topics, duplicates) = survey.found();
         topics.extend(self.orders.parking.clone());
         let known = facts(&self.kafka, topics).await?;
-        Ok(Surveyed { spans, ends, known, duplicates, before, to_read, selected })
+        Ok(Surveyed { spans, ends, known, duplicates, before, to_read })
     }
 
     /// What the job's group has committed.
