@@ -118,6 +118,9 @@ async fn run(arguments: Arguments) -> Result<Ended, Error> {
         Verb::Show { place, view } => explain::show(&settings, &output, &place, &view).await,
         Verb::Explain { place } => explain::explain(&settings, &output, &place).await,
         Verb::Redrive(redrive) => send::redrive(&settings, &output, *redrive).await,
+        Verb::Discard { topic, why, execute, which } => {
+            send::discard(&settings, &output, &topic, why, execute, &which).await
+        }
         Verb::Export { topic, file, which } => lines::export(&settings, &topic, file.as_deref(), &which).await,
         Verb::Import { file, to, keep_partition, execute } => {
             lines::import(&settings, &output, &file, to.as_deref(), keep_partition, execute).await

@@ -14,6 +14,7 @@ mod plan;
 mod pace;
 mod report;
 mod survey;
+mod discard;
 mod run;
 mod execute;
 #[cfg(feature = "expressions")]
@@ -70,10 +71,14 @@ pub struct Redrive {
     stop_on_repeat: bool,
     audit: Option<String>,
     who: String,
-    progress: Option<Arc<dyn Fn(&Progress) + Send + Sync>>,
+    progress: Option<Tell>,
+    /// Whether it writes marks, instead of sending back.
+    marks: bool,
     /// Whether what is done cannot be told by the options alone.
     needs_name: bool,
 }
+
+type Tell = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// How often a record is sent back, unless set.
 const DEFAULT_LOOP_CAP: u32 = 5;
@@ -104,6 +109,7 @@ impl Redrive {
             audit: None,
             who: String::new(),
             progress: None,
+            marks: false,
             needs_name: false,
         }
     }

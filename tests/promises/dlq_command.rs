@@ -119,18 +119,104 @@ async fn killed_at_any_moment_the_same_command_goes_on() {
     let given = Given::new(3);
     given.write((0..3_000).map(|offset| given.letter(offset, "a"))).await;
     let arguments = ["redrive", given.letters.name(), "--execute"];
-    let mut killed = 0;
-    for cut_ms in [1_200, 1_700, 2_300, 3_000, 4_000] {
-        let mut child = command().args(arguments).args(["--rate", "600"]).stdout(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(cut_ms)).await;
-        killed += usize::from(child.try_wait().unwrap().is_none());
+    for kill in 1..=5 {
+        let mut child = command().args(arguments).args(["--rate", "400"]).stdout(Stdio::null()).spawn().unwrap();
+        let some_more = kill * 300;
+        eventually("some more are sent", Duration::from_secs(120), async || given.sent().len() >= some_more).await;
+        tokio::time::sleep(Duration::from_millis(137 * kill as u64)).await;
         // Kill -9: whatever is open stays open.
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    assert!(given.sent().len() < 3_000, "nothing is left to go on with");
     done(&run(&arguments));
     assert_eq!(ids(&given.sent()), (0..3_000).collect::<Vec<_>>());
-    assert!(killed > 0, "none was killed in the middle");
+    // The control: the log holds what the kills have cut off, which a copy without transactions would have sent twice.
+    assert!(given::log(&given.orders).len() > 3_000, "no transaction was open when the process was killed");
+}
+
+#[tokio::test]
+async fn what_is_discarded_is_marked_and_left() {
+    let given = thirty().await;
+    let name = given.letters.name();
+    let discard = ["discard", name, "--reason", "timeout", "--why", "test data"];
+    let dry = done(&run(&discard));
+    assert!(dry.contains("would send 20"), "{dry}");
+    let marks = kafka_client::Topic::new(format!("{name}.discarded"), kafka_client::Utf8, kafka_client::Utf8);
+    done(&run(&[&discard[..], &["--execute"]].concat()));
+    let log = given::log(&marks);
+    assert_eq!(log.len(), 20);
+    assert!(given::text(log[0].value.as_deref()).contains("test data"));
+    assert_eq!(given::log(&given.letters).len(), 30, "nothing was deleted");
+    let report = given.redrive().dry_run().await.unwrap();
+    assert_eq!((report.sent(), report.left().get("discarded")), (10, Some(&20)), "{report}");
+    // Said again, nothing is left to mark.
+    done(&run(&[&discard[..], &["--execute"]].concat()));
+    assert_eq!(given::log(&marks).len(), 20);
+}
+
+/// Bytes and headers of any kind, by a seed.
+fn any_record(topic: &str, seed: u64) -> RawRecord {
+    let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes = |most: u64| -> Option<Vec<u8>> {
+        let length = next() % most;
+        (next() % 5 > 0).then(|| (0..length).map(|_| next() as u8).collect())
+    };
+    let (key, value) = (bytes(20), bytes(200));
+    let mut record = RawRecord::new(topic, key, value);
+    for name in ["a", "b", "a", "Ü", "c"].into_iter().take(seed as usize % 6) {
+        match bytes(12) {
+            Some(value) => record.headers.push(name, value),
+            None => record.headers.push_null(name),
+        }
+    }
+    record.timestamp = Some(given::yesterday() + seed as i64);
+    record
+}
+
+#[tokio::test]
+async fn any_record_survives_dead_letter_export_import_and_redrive_bit_for_bit() {
+    let given = Given::new(1);
+    let copy = given::topic("copy.dlq", 1);
+    let originals: Vec<RawRecord> = (0..200).map(|seed| any_record(given.orders.name(), seed)).collect();
+    let dead = (0..).zip(&originals).map(|(offset, original)| {
+        let mut letter = RawRecord::new(given.letters.name(), original.key.clone(), original.value.clone());
+        (letter.headers, letter.timestamp) = (original.headers.clone(), original.timestamp);
+        let failure = kafka_dlq::Failure {
+            timestamp_ms: original.timestamp,
+            message: Some("boom"),
+            ..kafka_dlq::Failure::at(given.orders.name(), 0, offset)
+        };
+        match offset % 3 {
+            0 => kafka_dlq::dialect::ours::write(&failure, &mut letter.headers),
+            1 => kafka_dlq::dialect::spring::write(&failure, &mut letter.headers),
+            _ => kafka_dlq::dialect::connect::write(&failure, &mut letter.headers),
+        }
+        letter
+    });
+    given.write(dead.collect::<Vec<_>>()).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    done(&run(&["export", given.letters.name(), "--file", path]));
+    done(&run(&["import", path, "--to", copy.name(), "--execute"]));
+    done(&run(&["redrive", copy.name(), "--execute", "--no-mark", "--keep-timestamp", "--accept-damage"]));
+    let sent = given.sent();
+    assert_eq!(sent.len(), originals.len());
+    for (stored, original) in sent.iter().zip(&originals) {
+        assert_eq!(
+            (&stored.key, &stored.value, stored.timestamp),
+            (&original.key, &original.value, original.timestamp)
+        );
+        let headers: Vec<(String, Option<Vec<u8>>)> =
+            original.headers.iter().map(|header| (header.name().into_owned(), header.value().map(Vec::from))).collect();
+        assert_eq!(stored.headers, headers);
+    }
 }
 
 #[tokio::test]

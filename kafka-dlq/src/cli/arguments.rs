@@ -107,6 +107,18 @@ pub(super) enum Verb {
     },
     /// Send dead letters back: a dry run, unless told to --execute
     Redrive(Box<Redrive>),
+    /// Mark dead letters that nobody wants back, in the topic <topic>.discarded: a dry run, unless told to --execute
+    Discard {
+        topic: String,
+        /// Why; stands in the mark, with who and when
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// Do it
+        #[arg(long)]
+        execute: bool,
+        #[command(flatten)]
+        which: Which,
+    },
     /// Write dead letters to a file, as JSON lines that lose nothing
     Export {
         topic: String,

@@ -47,6 +47,8 @@ impl Redrive {
     /// Dropping the future is as a kill: nothing is lost, and the same job goes on.
     pub async fn run_until(&self, shutdown: impl Future) -> Result<RedriveReport, Error> {
         let begun = Instant::now();
+        self.checked()?;
+        self.make_room_for_marks().await?;
         let surveyed = Arc::new(self.survey().await?);
         let state = Arc::new(State::new(self.report(&surveyed), &surveyed, self.rate, self.limit));
         let mut shutdown = std::pin::pin!(shutdown);
@@ -132,7 +134,7 @@ impl Redrive {
                 break;
             }
             let letter = DeadLetter::of(record);
-            let verdict = self.orders.verdict(&letter, &surveyed.known, &surveyed.duplicates, now);
+            let verdict = surveyed.verdict(&self.orders, &letter, now);
             if !verdict.is_left() {
                 if !state.may_send(&open.report) {
                     state.end(End::Limit);
