@@ -3,6 +3,7 @@
 
 pub(crate) mod commit;
 mod consume;
+pub(crate) mod dialect;
 pub(crate) mod efficiency;
 mod fill;
 pub(crate) mod keyed;

@@ -17,6 +17,7 @@ mod look;
 mod explain;
 mod send;
 mod lines;
+mod watch;
 mod doctor;
 
 use std::process::ExitCode;
@@ -117,10 +118,14 @@ async fn run(arguments: Arguments) -> Result<Ended, Error> {
         Verb::Show { place, view } => explain::show(&settings, &output, &place, &view).await,
         Verb::Explain { place } => explain::explain(&settings, &output, &place).await,
         Verb::Redrive(redrive) => send::redrive(&settings, &output, *redrive).await,
+        Verb::Discard { topic, why, execute, which } => {
+            send::discard(&settings, &output, &topic, why, execute, &which).await
+        }
         Verb::Export { topic, file, which } => lines::export(&settings, &topic, file.as_deref(), &which).await,
         Verb::Import { file, to, keep_partition, execute } => {
             lines::import(&settings, &output, &file, to.as_deref(), keep_partition, execute).await
         }
+        Verb::Watch { topic, which, view } => watch::watch(&settings, &output, &topic, &which, &view).await,
         Verb::Doctor { topic } => doctor::doctor(&settings, &output, topic.as_deref()).await,
         Verb::Completions { .. } | Verb::Man => Ok(Ended::Done),
     }

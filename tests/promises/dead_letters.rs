@@ -124,7 +124,7 @@ async fn what_a_target_would_refuse_is_left_with_the_reason() {
 }
 
 /// The offsets in the values, sorted.
-fn ids(sent: &[Stored]) -> Vec<i64> {
+pub(crate) fn ids(sent: &[Stored]) -> Vec<i64> {
     let mut ids: Vec<i64> = sent.iter().map(id).collect();
     ids.sort_unstable();
     ids
@@ -199,8 +199,9 @@ async fn a_job_that_is_dropped_at_any_point_goes_on_and_sends_each_once() {
     let given = Given::new(3);
     given.write((0..2_000).map(|offset| given.letter(offset, "a"))).await;
     for cut_ms in [300, 900, 1_500, 2_100] {
-        let job = given.redrive().rate(400.0).run_until(std::future::pending::<()>());
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(cut_ms), job).await;
+        let job = given.redrive().rate(400.0);
+        let run = job.run_until(std::future::pending::<()>());
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(cut_ms), run).await;
     }
     given.redrive().run_until(std::future::pending::<()>()).await.unwrap();
     assert_eq!(ids(&given.sent()), (0..2_000).collect::<Vec<_>>());

@@ -20,6 +20,7 @@ mod consumer_config;
 mod consumer_interceptors;
 mod consumer_metrics;
 mod dead_letters;
+mod dlq_command;
 mod embedded_equals_real;
 mod evicted_while_draining;
 mod exactly_once;

@@ -32,7 +32,8 @@ From the first look to the last record:
   kafka-dlq redrive orders-dlt --reason Timeout    what would be sent: a dry run
   kafka-dlq redrive orders-dlt --reason Timeout --execute
 
-Nothing is written without --execute. A redrive is exactly once: stopped or killed, the same command goes on.
+Nothing is written without --execute. A redrive is exactly once: stopped or killed, the same command goes on
+(for 7 days: then Kafka forgets the progress of a job that is not run).
 
 Exit codes:
   0  done
@@ -106,6 +107,18 @@ pub(super) enum Verb {
     },
     /// Send dead letters back: a dry run, unless told to --execute
     Redrive(Box<Redrive>),
+    /// Mark dead letters that nobody wants back, in the topic <topic>.discarded: a dry run, unless told to --execute
+    Discard {
+        topic: String,
+        /// Why; stands in the mark, with who and when
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// Do it
+        #[arg(long)]
+        execute: bool,
+        #[command(flatten)]
+        which: Which,
+    },
     /// Write dead letters to a file, as JSON lines that lose nothing
     Export {
         topic: String,
@@ -128,6 +141,14 @@ pub(super) enum Verb {
         /// Do it
         #[arg(long)]
         execute: bool,
+    },
+    /// Show dead letters as they come, until interrupted
+    Watch {
+        topic: String,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        view: View,
     },
     /// Find out what is misconfigured: can Kafka be reached, read, written, in transactions
     Doctor {

@@ -16,15 +16,19 @@ impl Output {
         Self { json }
     }
 
-    pub(super) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// A list: a table, or a line of JSON for each.
     pub(super) fn list(&self, table: &Table, json: &[Value]) {
         match self.json {
             true => json.iter().for_each(|value| print(&value.to_string())),
             false => table.lines(width()).iter().for_each(|line| print(line)),
+        }
+    }
+
+    /// One of many that come by and by.
+    pub(super) fn line(&self, text: &str, json: &Value) {
+        match self.json {
+            true => print(&json.to_string()),
+            false => print(text),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::arguments::Redrive as Asked;
+use super::arguments::{Redrive as Asked, Which};
 use super::output::Output;
 use super::settings::Settings;
 use super::{Ended, shown};
@@ -38,13 +38,33 @@ pub(super) async fn redrive(settings: &Settings, output: &Output, asked: Asked) 
         redrive = redrive.job(job);
     }
     if let Some(topic) = asked.audit {
-        let user = ["USER", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-        redrive = redrive.audit(topic, user.unwrap_or_default());
+        redrive = redrive.audit(topic, user());
     }
     if let Some(expression) = &asked.transform {
         redrive = redrive.transform_jq(expression)?;
     }
-    let report = match asked.execute {
+    run(output, redrive, asked.execute).await
+}
+
+fn user() -> String {
+    ["USER", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
+}
+
+pub(super) async fn discard(
+    settings: &Settings,
+    output: &Output,
+    topic: &str,
+    why: String,
+    execute: bool,
+    which: &Which,
+) -> Result<Ended, Error> {
+    let redrive = Redrive::new(&settings.kafka, topic).select(which.selection()?).discarding(user(), why);
+    run(output, redrive, execute).await
+}
+
+/// Runs a job, or tells what it would do.
+async fn run(output: &Output, mut redrive: Redrive, execute: bool) -> Result<Ended, Error> {
+    let report = match execute {
         false => redrive.dry_run().await?,
         true => {
             if let Some(tell) = output.progress() {
@@ -82,7 +102,7 @@ pub(super) async fn redrive(settings: &Settings, output: &Output, asked: Asked) 
 }
 
 /// Ctrl-C, or the signal that a supervisor sends.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

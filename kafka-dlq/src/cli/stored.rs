@@ -98,7 +98,8 @@ impl Which {
             let read = |flag, text: &Option<String>, default| {
                 text.as_ref().map_or(Ok(default), |text| time::parse(flag, text, now))
             };
-            selection = selection.times_ms(read("--since", &self.since, 0)?..read("--until", &self.until, i64::MAX)?);
+            let times = read("--since", &self.since, 0)?..read("--until", &self.until, i64::MAX)?;
+            selection = selection.times_told(times, format!("{:?}..{:?}", self.since, self.until));
         }
         for key in &self.key {
             selection = selection.key(key.as_bytes());
@@ -136,6 +137,16 @@ mod tests {
         for wrong in ["", "orders", "orders@1", "-0@1", "orders-x@1", "orders-1@", "orders-0"] {
             assert!(place(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_same_words_are_the_same_job_whenever_they_are_said() {
+        let said = |since: &str| Which { since: Some(since.into()), ..Which::default() };
+        let told = |which: Which| format!("{:?}", which.selection().unwrap());
+        let first = told(said("2h"));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert_eq!(told(said("2h")), first);
+        assert_ne!(told(said("3h")), first);
     }
 
     #[test]

@@ -84,7 +84,8 @@ async fn likely(kafka: &Kafka) -> Result<Vec<String>, Error> {
     let mut topics = std::mem::take(&mut *found.lock());
     topics.sort();
     topics.dedup();
-    topics.retain(|topic| TopicKind::of(topic) == TopicKind::DeadLetters);
+    // Marks of what was discarded are no dead letters.
+    topics.retain(|topic| TopicKind::of(topic) == TopicKind::DeadLetters && !topic.ends_with(".discarded"));
     Ok(topics)
 }
 

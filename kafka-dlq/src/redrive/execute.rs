@@ -47,6 +47,8 @@ impl Redrive {
     /// Dropping the future is as a kill: nothing is lost, and the same job goes on.
     pub async fn run_until(&self, shutdown: impl Future) -> Result<RedriveReport, Error> {
         let begun = Instant::now();
+        self.checked()?;
+        self.make_room_for_marks().await?;
         let surveyed = Arc::new(self.survey().await?);
         let state = Arc::new(State::new(self.report(&surveyed), &surveyed, self.rate, self.limit));
         let mut shutdown = std::pin::pin!(shutdown);
@@ -132,27 +134,32 @@ impl Redrive {
                 break;
             }
             let letter = DeadLetter::of(record);
-            let verdict = self.orders.verdict(&letter, &surveyed.known, &surveyed.duplicates, now);
+            let verdict = surveyed.verdict(&self.orders, &letter, now);
             if !verdict.is_left() {
                 if !state.may_send(&open.report) {
                     state.end(End::Limit);
                     break;
                 }
                 // A transaction that is spread too long would be cut short.
-                if self.rate.is_some() && begun.elapsed() > SPREAD * 4 {
+                let wait = state.wait();
+                if wait > SPREAD || (!wait.is_zero() && begun.elapsed() > SPREAD * 4) {
+                    if worked.taken == 0 {
+                        tokio::time::sleep(SPREAD).await;
+                    }
                     break;
                 }
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                state.sent();
             }
             open.report.count(&verdict);
             open.reached.insert(record.partition(), record.offset() + 1);
             worked.taken += 1;
             if let Verdict::Send(record) | Verdict::Park(record) = verdict {
-                match state.wait() {
+                match self.rate {
                     None => records.push(record),
-                    Some(wait) => {
-                        tokio::time::sleep(wait).await;
-                        transaction.send(record).await?;
-                    }
+                    Some(_) => transaction.send(record).await?,
                 }
             }
         }
@@ -328,10 +335,18 @@ impl State {
         !inner.ended && self.limit.is_none_or(|limit| sent(&inner.report) + sent(open) < limit)
     }
 
-    /// How long to wait before a record is sent; `None` without a rate.
-    fn wait(&self) -> Option<Duration> {
+    /// How long to wait before a record is sent.
+    fn wait(&self) -> Duration {
         let now = self.started.elapsed();
-        self.inner.lock().pace.as_mut().map(|pace| pace.next(now))
+        self.inner.lock().pace.as_ref().map_or(Duration::ZERO, |pace| pace.wait(now))
+    }
+
+    /// A record is sent now.
+    fn sent(&self) {
+        let now = self.started.elapsed();
+        if let Some(pace) = &mut self.inner.lock().pace {
+            pace.sent(now);
+        }
     }
 
     fn end(&self, end: End) {

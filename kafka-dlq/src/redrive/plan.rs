@@ -131,7 +131,6 @@ pub(crate) struct Survey {
     /// The place of the first dead letter of a life.
     first: HashMap<Life, At>,
     duplicates: HashSet<(i32, i64)>,
-    pub(crate) selected: u64,
     /// Whether there were more lives than are remembered.
     pub(crate) is_full: bool,
 }
@@ -152,7 +151,6 @@ impl Survey {
             topics: HashMap::new(),
             first: HashMap::new(),
             duplicates: HashSet::new(),
-            selected: 0,
             is_full: false,
         }
     }
@@ -161,9 +159,6 @@ impl Survey {
     pub(crate) fn note(&mut self, orders: &Orders, letter: &DeadLetter<'_>, is_dealt_with: bool) {
         if !orders.selection.matches(letter) {
             return;
-        }
-        if !is_dealt_with {
-            self.selected += 1;
         }
         let Ok(topic) = orders.destination(letter) else { return };
         if !self.targets.contains(topic) {

@@ -39,14 +39,18 @@ impl Redrive {
     /// It only reads.
     pub async fn dry_run(&self) -> Result<RedriveReport, Error> {
         let begun = Instant::now();
-        let surveyed = self.survey().await?;
+        let mut surveyed = self.survey().await?;
+        if self.marks {
+            // Made when the job runs.
+            surveyed.make_believe(super::discard::topic_of_marks(&self.source));
+        }
         let mut report = self.report(&surveyed);
         report.dry = true;
         let spans = surveyed.spans.clone();
         let report = Arc::new(Mutex::new(report));
         let (orders, counted, limit, now) = (self.orders.clone(), report.clone(), self.limit, now_ms());
         let each = move |letter: &DeadLetter<'_>| {
-            let verdict = orders.verdict(letter, &surveyed.known, &surveyed.duplicates, now);
+            let verdict = surveyed.verdict(&orders, letter, now);
             let mut report = counted.lock();
             if !verdict.is_left() && limit == Some(report.sent + report.parked) {
                 report.end = End::Limit;
