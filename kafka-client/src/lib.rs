@@ -36,7 +36,7 @@ pub use consumer::{
     Acknowledgeable, Assigned, Assignor, Batching, BoxError, Completion, Concurrency, Consumer, ConsumerBuilder,
     ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GroupProtocol, Guarantee, Handler, Health,
     Incoming, Lag, OnStuck, PartitionStatus, PartitionStream, PartitionStreams, RawBatch, RawRef, RebalanceListener,
-    Received, RecordStream, StartAt, StartFrom, StuckHandler,
+    Received, RecordStream, RunningConsumer, StartAt, StartFrom, StuckHandler,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};

@@ -2,59 +2,99 @@
 
 use std::time::{Duration, Instant};
 
-use kafka_client::{Assignor, Error, GroupProtocol, Received};
-use tests::harness::unique;
+use kafka_client::{Assignor, ConsumerBuilder, Error, GroupProtocol, Received};
+use tests::harness::{eventually, unique};
 
 use crate::given;
 use crate::group::{Account, Member, SOON, fill, quick};
 
 const PARTITIONS: i32 = 6;
+/// A member that is taken for there while it is not holds the others up for its session: 45 s, the broker's default, with
+/// KIP-848.
+const SESSION: Duration = Duration::from_secs(45);
+
+fn consumer(protocol: &GroupProtocol, group: &str) -> ConsumerBuilder {
+    match protocol {
+        GroupProtocol::Consumer { .. } => given::kafka().consumer(group).commit_interval(Duration::from_millis(10)),
+        _ => quick(&given::kafka(), group),
+    }
+    .group_protocol(protocol.clone())
+}
 
 async fn members_flicker(protocol: GroupProtocol, times: usize) {
-    let start = Instant::now();
     let (topic, group, account) = (given::topic("orders", PARTITIONS), unique("billing"), Account::default());
-    let consumer = |by: char| {
+    let member = |by: char| {
         let account = account.clone();
         let handler = move |record: Received<String, String>| {
             account.record(by, &record);
             async { Ok::<_, Error>(()) }
         };
-        let consumer = match protocol {
-            GroupProtocol::Consumer { .. } => {
-                given::kafka().consumer(&group).commit_interval(Duration::from_millis(10))
-            }
-            _ => quick(&given::kafka(), &group),
-        };
-        consumer.group_protocol(protocol.clone()).route(&topic, handler).build().unwrap()
+        Member::start(consumer(&protocol, &group).route(&topic, handler))
     };
-    let stays = consumer('a');
-    let handle = stays.handle();
-    let stays = Member::run(stays);
-    let mut not_left = Vec::new();
+    let (start, stays, mut not_left) = (Instant::now(), member('a'), Vec::new());
     for time in 0..times {
-        let comes = Member::run(consumer('b'));
+        let comes = member('b');
         // Now and then it stays long enough to get something; else it leaves in the middle of the rebalance.
         tokio::time::sleep(Duration::from_millis([5, 40, 120, 300][time % 4])).await;
         if !comes.stop().await.left_group {
             not_left.push(time);
         }
     }
-    println!("{protocol:?}: {times} times in {:?}; did not leave: {not_left:?}", start.elapsed());
+    let took = start.elapsed();
     (0..PARTITIONS).for_each(|partition| fill(&topic, partition, 10));
     let start = Instant::now();
-    while account.unfinished(PARTITIONS).values().any(|next| *next < 10) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if start.elapsed() > 6 * SOON {
-            panic!(
-                "{protocol:?}: {:?} {:?} {:?}",
-                account.unfinished(PARTITIONS),
-                handle.health(),
-                handle.partitions().await
-            );
-        }
-    }
-    println!("{protocol:?}: read on after {:?}", start.elapsed());
+    eventually("every partition is read on", SESSION + SOON, async || {
+        account.unfinished(PARTITIONS).values().all(|next| *next == 10)
+    })
+    .await;
+    println!(
+        "{protocol:?}: {times} times in {took:?}, read on after {:?}; not left in time: {not_left:?}",
+        start.elapsed()
+    );
     stays.stop().await;
+}
+
+/// One that ends while it joins is not counted on by the broker, for a session in which nobody could read on.
+async fn members_end_while_they_join(protocol: GroupProtocol) {
+    let (topic, group) = (given::topic("orders", PARTITIONS), unique("billing"));
+    let member = || {
+        let handler = async |_: Received<String, String>| Ok::<_, Error>(());
+        let consumer = consumer(&protocol, &group).route(&topic, handler);
+        Member::start(match protocol {
+            GroupProtocol::Consumer { .. } => consumer,
+            _ => consumer.set("session.timeout.ms", "45000"),
+        })
+    };
+    let admin = given::kafka().admin();
+    let members = async || {
+        let group = admin.describe_groups(&[&group]).await.unwrap().remove(0);
+        group.map_or(0, |group| group.members().len())
+    };
+    let stays = member();
+    eventually("it is a member", SOON, async || members().await == 1).await;
+    for millis in (0..40).step_by(2) {
+        let comes = member();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        comes.stop().await;
+    }
+    eventually("nobody else is a member", SOON, async || members().await == 1).await;
+    // Somebody whom the broker still waits for would hold up this one.
+    let (comes, start) = (member(), Instant::now());
+    eventually("another one gets its share", SOON, async || members().await == 2).await;
+    println!("{protocol:?}: joined after {:?}", start.elapsed());
+    comes.stop().await;
+    stays.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_while_it_joins_holds_nobody_up() {
+    for protocol in [
+        GroupProtocol::Classic(Assignor::Range),
+        GroupProtocol::Classic(Assignor::CooperativeSticky),
+        GroupProtocol::Consumer { remote_assignor: None },
+    ] {
+        members_end_while_they_join(protocol).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::batch::{BatchRoute, RawRoute};
 use super::concurrency::{Batching, Concurrency};
-use super::control::{Control, Parts, channel, is_unreleased};
+use super::control::{Control, Ending, Parts, channel};
 use super::exposure::Exposure;
 use super::group::GroupProtocol;
 use super::handle::{Command, ConsumerHandle};
@@ -23,6 +23,7 @@ use super::metrics::Metrics;
 use super::received::{FailedRecord, RawBatch, Received};
 use super::report::ConsumerReport;
 use super::router::{FailedHandler, RecordRoute, Route, Routes};
+use super::spawned::RunningConsumer;
 use super::state::Shared;
 use super::stream::{PartitionStreamRoute, PartitionStreams, RecordStream, StreamRoute, stream_channel};
 use super::watchdog::{Limit, OnStuck};
@@ -304,6 +305,10 @@ impl ConsumerBuilder {
     /// 30 s. A second before that handlers are cancelled, and their records are read again; a listener that is not done by
     /// then makes the partitions lost. Must be below `max.poll.interval.ms` (5 minutes), the time after which the broker
     /// gives the partitions away by itself.
+    ///
+    /// A member that the group took for dead without its notice (its process was suspended, or cut off) reads on what it was
+    /// to keep, until a commit is refused: some of those records are handled by their new owner, too, no more than
+    /// [`max_duplicate_exposure`](Self::max_duplicate_exposure). None of its commits counts.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = Some(timeout);
         self
@@ -554,8 +559,8 @@ pub struct Consumer {
     handle: ConsumerHandle,
 }
 
-/// How long to wait before a static member, whose predecessor's session has not ended, tries again.
-const UNRELEASED_PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait before a member that could not join tries again.
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
 /// How much longer than a session it tries.
 const UNRELEASED_SLACK: Duration = Duration::from_secs(15);
 
@@ -576,13 +581,19 @@ impl Consumer {
     /// Dropping the future cancels the handlers where they are, commits nothing more, and leaves the group when its
     /// session ends. Nothing is lost; what was not committed is read again. Use `shutdown` for an orderly end.
     pub async fn run_until(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
+        let group = self.parts.metrics.group().clone();
+        self.run_lives(shutdown).await.map_err(|error| error.with_group(&group))
+    }
+
+    /// Runs, and joins anew where a client can do nothing more and another one can.
+    async fn run_lives(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
         let Self { client, kafka, native, parts, inbox, mut commands, handle: _ } = self;
         let shutdown = async move {
             shutdown.await;
         };
         tokio::pin!(shutdown);
         let since = tokio::time::Instant::now();
-        let mut next = Some((client, inbox));
+        let (mut next, mut before) = (Some((client, inbox)), ConsumerReport::default());
         loop {
             let (client, inbox, settings) = match next.take() {
                 Some((client, inbox)) => (client, inbox, None),
@@ -596,20 +607,37 @@ impl Consumer {
             if let Some(requests) = settings {
                 control.settings.requests = requests;
             }
-            let ended = control.run(&mut commands, &mut shutdown).await;
-            // Its predecessor was killed, and the broker keeps the name for it until its session ends.
-            let waits = matches!(&ended, Err(error) if is_unreleased(error))
-                && since.elapsed() < parts.options.session + UNRELEASED_SLACK;
-            if !waits {
-                drop(kafka);
-                return ended;
+            let (mut report, ended) = control.run(&mut commands, &mut shutdown).await;
+            report.begin_with(std::mem::take(&mut before));
+            let session = parts.options.session + UNRELEASED_SLACK;
+            match ended {
+                Ok(()) => {
+                    drop(kafka);
+                    return Ok(report);
+                }
+                // Its predecessor was killed, and the broker keeps the name for it until its session ends.
+                Err(Ending::Unreleased(_)) if since.elapsed() < session => {
+                    tracing::warn!("this static member was not released yet; trying again until its session has ended");
+                }
+                Err(Ending::Overslept(error)) => {
+                    tracing::warn!(%error, "silent for longer than `max.poll.interval.ms`; joining the group anew");
+                }
+                Err(Ending::Failed(error) | Ending::Unreleased(error)) => return Err(error),
             }
-            tracing::warn!("this static member was not released yet; trying again until its session has ended");
+            before = report;
             tokio::select! {
-                () = tokio::time::sleep(UNRELEASED_PAUSE) => (),
-                () = &mut shutdown => return Ok(ConsumerReport::default()),
+                () = tokio::time::sleep(JOIN_PAUSE) => (),
+                () = &mut shutdown => return Ok(before),
             }
         }
+    }
+
+    /// Runs in a task of its own, until it is stopped or something fails.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn spawn(self) -> RunningConsumer {
+        RunningConsumer::start(self)
     }
 
     /// Runs until something fails; see [`run_until`](Self::run_until).

@@ -58,6 +58,9 @@ const REJOIN: Duration = Duration::from_secs(120);
 /// closed before that was answered.
 const LEAVE_WAIT: Duration = Duration::from_millis(4_500);
 
+/// How much of it a member that is still joining waits for its first answer.
+const JOIN_WAIT: Duration = Duration::from_secs(3);
+
 /// A partition.
 pub(super) type Key = (Arc<str>, i32);
 
@@ -103,6 +106,10 @@ pub(super) struct Control {
     pub(super) waiting: Vec<Waiting>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) phase: Phase,
+    /// Whether the group has answered that it is a member.
+    pub(super) has_joined: bool,
+    /// Whether the application was silent for longer than `max.poll.interval.ms`.
+    overslept: bool,
     /// Whether a commit has said that the member is gone.
     pub(super) evicted: bool,
     /// When all lanes were dropped because of that; until the next event.
@@ -154,6 +161,17 @@ pub(super) struct Waiting {
     pub(super) lane: Arc<LaneState>,
     pub(super) next: i64,
     pub(super) answer: oneshot::Sender<()>,
+}
+
+/// Why a consumer ended that nobody has asked to.
+pub(super) enum Ending {
+    Failed(Error),
+    /// The static member that was there before has not been released yet: its session has to end first.
+    Unreleased(Error),
+    /// The application was not heard of for longer than `max.poll.interval.ms`, and the client could not join again.
+    /// (librdkafka 2.12, under KIP-848 and with a revocation unanswered: it joins with partitions that it still counts as
+    /// its own, the broker calls that invalid, and librdkafka takes it for fatal.) A new one can.
+    Overslept(Error),
 }
 
 /// Whether a rebalance waits for our answer.
@@ -216,6 +234,8 @@ impl Control {
             waiting: Vec::new(),
             in_flight: None,
             phase: Phase::Running,
+            has_joined: false,
+            overslept: false,
             evicted: false,
             abandoned: None,
             lags: LagWatch::default(),
@@ -232,7 +252,33 @@ impl Control {
         mut self,
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<ConsumerReport, Error> {
+    ) -> (ConsumerReport, Result<(), Ending>) {
+        let ended = self.live(commands, shutdown).await;
+        self.status.ready(false);
+        let stopped = self.stop().await;
+        let overslept = self.overslept;
+        let report = self.leave().await;
+        tracing::info!(
+            handled = report.handled,
+            failed = report.failed,
+            unfinished = report.unfinished,
+            "consumer ended"
+        );
+        let ended = match ended {
+            // It was asked to end.
+            Ok(()) => stopped.map_err(Ending::Failed),
+            Err(error) if overslept && error.is_fatal() => Err(Ending::Overslept(error)),
+            Err(error) if error.code() == Some("UNRELEASED_INSTANCE_ID") => Err(Ending::Unreleased(error)),
+            Err(error) => Err(Ending::Failed(error)),
+        };
+        (report, ended)
+    }
+
+    async fn live(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<(), Error> {
         // librdkafka does not ask again when a coordinator that has just been made refuses its one question for the offsets
         // of partitions assigned by hand (members of a group ask it other things first). So it is asked before.
         let answered = match self.options.assigned.clone() {
@@ -248,20 +294,10 @@ impl Control {
         };
         self.begin().await?;
         self.status.run(true);
-        let ended = match answered {
+        match answered {
             true => self.serve(commands, shutdown).await,
             false => Ok(()),
-        };
-        self.status.ready(false);
-        let stopped = self.stop().await;
-        let report = self.leave().await;
-        tracing::info!(
-            handled = report.handled,
-            failed = report.failed,
-            unfinished = report.unfinished,
-            "consumer ended"
-        );
-        ended.and(stopped).map(|()| report)
+        }
     }
 
     async fn begin(&mut self) -> Result<(), Error> {
@@ -395,7 +431,16 @@ impl Control {
                 lane.state.stop();
             }
         }
-        found.to_leave_for.map_or(Ok(()), Err)
+        found.to_leave_for.map_or(Ok(()), Err)?;
+        self.is_able()
+    }
+
+    /// Whether the client can still do something.
+    ///
+    /// # Errors
+    /// The one that ended it.
+    fn is_able(&self) -> Result<(), Error> {
+        self.client.fatal_error().map_or(Ok(()), |error| Err(advised(error)))
     }
 
     fn gauges(&mut self) {
@@ -413,12 +458,16 @@ impl Control {
             EventKind::Error => {
                 logging::client_error(&event, "consumer");
                 match event.error() {
-                    // A fatal error's event says only that it is one; the client knows which.
+                    Err(error) if error.code == Code::PollExceeded => {
+                        self.overslept = true;
+                        Ok(())
+                    }
+                    // A fatal error's event may say only that it is one, or only which; the client knows both.
                     Err(error) if error.fatal || error.code == Code::Fatal => {
                         Err(advised(self.client.fatal_error().unwrap_or(error)))
                     }
                     Err(error) if ends_consumer(&error) => Err(advised(error)),
-                    _ => Ok(()),
+                    _ => self.is_able(),
                 }
             }
             EventKind::Log => {
@@ -620,6 +669,7 @@ impl Control {
     /// Shutdown, second half: leaves the group. Rebalance events are answered inline from here on.
     async fn leave(mut self) -> ConsumerReport {
         let deadline = Instant::now() + LEAVE_WAIT;
+        self.settle().await;
         let queue = self.events.clone();
         let closing = queue.clone();
         let started = self.native(move |client| client.close_into(&closing)).await;
@@ -646,6 +696,28 @@ impl Control {
             tracing::warn!("the group was not left in time; the broker notices after session.timeout.ms");
         }
         std::mem::take(&mut self.report)
+    }
+
+    /// Waits a moment for a join that is under way. librdkafka says nothing when it ends in the middle of it, and the broker
+    /// counts on a member that will never come: the group's next rebalance would wait for the end of its session.
+    async fn settle(&mut self) {
+        let deadline = Instant::now() + JOIN_WAIT;
+        while !self.has_joined && self.options.assigned.is_none() && self.client.fatal_error().is_none() {
+            let Ok(event) = timeout_at(deadline, self.events.next()).await else { return };
+            if event.kind() == EventKind::Rebalance {
+                self.has_joined = true;
+                // Nobody reads what is fetched now, and it is taken away in a moment.
+                let list = super::rebalance::list(&event.partitions());
+                drop(event);
+                let answer = self.native(move |client| match (client.is_cooperative(), list) {
+                    (true, Ok(list)) => client.incremental_assign(&list),
+                    _ => client.assign(None),
+                });
+                if let Err(error) = answer.await {
+                    tracing::debug!(%error, "while leaving");
+                }
+            }
+        }
     }
 
     /// Calls librdkafka where it may block.
@@ -748,11 +820,6 @@ fn advised(error: NativeError) -> Error {
         Some(advice) => error.with_advice(advice),
         None => error,
     }
-}
-
-/// Whether another member's session has to end first.
-pub(super) fn is_unreleased(error: &Error) -> bool {
-    error.code() == Some("UNRELEASED_INSTANCE_ID")
 }
 
 /// What all lanes of a consumer share with its control task.

@@ -58,6 +58,10 @@ impl Metrics {
         Self { group, seen: Arc::default() }
     }
 
+    pub(super) fn group(&self) -> &Arc<str> {
+        &self.group
+    }
+
     fn counter(&self, name: &'static str, topic: &Arc<str>) -> Counter {
         counter!(name, "group" => self.group.to_string(), "topic" => topic.to_string())
     }
