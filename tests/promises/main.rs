@@ -18,6 +18,7 @@ mod consumer_config;
 mod consumer_interceptors;
 mod consumer_metrics;
 mod embedded_equals_real;
+mod ending_while_joining;
 mod evicted_while_draining;
 mod finished_is_committed;
 mod flights_road;

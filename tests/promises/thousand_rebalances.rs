@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kafka_client::{Assignor, ConsumerBuilder, Error, GroupProtocol, Received};
+use kafka_client::{Assignor, Error, GroupProtocol, Received};
 use tests::harness::{eventually, unique};
 
 use crate::given;
@@ -13,14 +13,6 @@ const PARTITIONS: i32 = 6;
 /// KIP-848.
 const SESSION: Duration = Duration::from_secs(45);
 
-fn consumer(protocol: &GroupProtocol, group: &str) -> ConsumerBuilder {
-    match protocol {
-        GroupProtocol::Consumer { .. } => given::kafka().consumer(group).commit_interval(Duration::from_millis(10)),
-        _ => quick(&given::kafka(), group),
-    }
-    .group_protocol(protocol.clone())
-}
-
 async fn members_flicker(protocol: GroupProtocol, times: usize) {
     let (topic, group, account) = (given::topic("orders", PARTITIONS), unique("billing"), Account::default());
     let member = |by: char| {
@@ -29,7 +21,13 @@ async fn members_flicker(protocol: GroupProtocol, times: usize) {
             account.record(by, &record);
             async { Ok::<_, Error>(()) }
         };
-        Member::start(consumer(&protocol, &group).route(&topic, handler))
+        let consumer = match protocol {
+            GroupProtocol::Consumer { .. } => {
+                given::kafka().consumer(&group).commit_interval(Duration::from_millis(10))
+            }
+            _ => quick(&given::kafka(), &group),
+        };
+        Member::start(consumer.group_protocol(protocol.clone()).route(&topic, handler))
     };
     let (start, stays, mut not_left) = (Instant::now(), member('a'), Vec::new());
     for time in 0..times {
@@ -52,49 +50,6 @@ async fn members_flicker(protocol: GroupProtocol, times: usize) {
         start.elapsed()
     );
     stays.stop().await;
-}
-
-/// One that ends while it joins is not counted on by the broker, for a session in which nobody could read on.
-async fn members_end_while_they_join(protocol: GroupProtocol) {
-    let (topic, group) = (given::topic("orders", PARTITIONS), unique("billing"));
-    let member = || {
-        let handler = async |_: Received<String, String>| Ok::<_, Error>(());
-        let consumer = consumer(&protocol, &group).route(&topic, handler);
-        Member::start(match protocol {
-            GroupProtocol::Consumer { .. } => consumer,
-            _ => consumer.set("session.timeout.ms", "45000"),
-        })
-    };
-    let admin = given::kafka().admin();
-    let members = async || {
-        let group = admin.describe_groups(&[&group]).await.unwrap().remove(0);
-        group.map_or(0, |group| group.members().len())
-    };
-    let stays = member();
-    eventually("it is a member", SOON, async || members().await == 1).await;
-    for millis in (0..40).step_by(2) {
-        let comes = member();
-        tokio::time::sleep(Duration::from_millis(millis)).await;
-        comes.stop().await;
-    }
-    eventually("nobody else is a member", SOON, async || members().await == 1).await;
-    // Somebody whom the broker still waits for would hold up this one.
-    let (comes, start) = (member(), Instant::now());
-    eventually("another one gets its share", SOON, async || members().await == 2).await;
-    println!("{protocol:?}: joined after {:?}", start.elapsed());
-    comes.stop().await;
-    stays.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_ends_while_it_joins_holds_nobody_up() {
-    for protocol in [
-        GroupProtocol::Classic(Assignor::Range),
-        GroupProtocol::Classic(Assignor::CooperativeSticky),
-        GroupProtocol::Consumer { remote_assignor: None },
-    ] {
-        members_end_while_they_join(protocol).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

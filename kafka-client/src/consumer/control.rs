@@ -666,28 +666,24 @@ impl Control {
         Ok(())
     }
 
-    /// Shutdown, second half: leaves the group. Rebalance events are answered inline from here on.
+    /// Shutdown, second half: leaves the group. Events are answered inline from here on.
     async fn leave(mut self) -> ConsumerReport {
         let deadline = Instant::now() + LEAVE_WAIT;
-        self.settle().await;
+        // librdkafka says nothing when it ends in the middle of a join, and the broker counts on a member that will never
+        // come: the group's next rebalance would wait for the end of its session.
+        let join = Instant::now() + JOIN_WAIT;
+        while !self.has_joined && self.options.assigned.is_none() && self.client.fatal_error().is_none() {
+            let Ok(event) = timeout_at(join, self.events.next()).await else { break };
+            self.has_joined = event.kind() == EventKind::Rebalance;
+            self.answer(event).await;
+        }
         let queue = self.events.clone();
         let closing = queue.clone();
         let started = self.native(move |client| client.close_into(&closing)).await;
         if started.is_ok() {
             while !self.client.closed() && Instant::now() < deadline {
-                let Ok(event) = timeout_at(Instant::now() + Duration::from_millis(20), queue.next()).await else {
-                    continue;
-                };
-                if event.kind() == EventKind::Rebalance {
-                    let list = super::rebalance::list(&event.partitions());
-                    drop(event);
-                    let answer = self.native(move |client| match (client.is_cooperative(), list) {
-                        (true, Ok(list)) => client.incremental_unassign(&list),
-                        _ => client.assign(None),
-                    });
-                    if let Err(error) = answer.await {
-                        tracing::debug!(%error, "while leaving");
-                    }
+                if let Ok(event) = timeout_at(Instant::now() + Duration::from_millis(20), queue.next()).await {
+                    self.answer(event).await;
                 }
             }
         }
@@ -698,25 +694,26 @@ impl Control {
         std::mem::take(&mut self.report)
     }
 
-    /// Waits a moment for a join that is under way. librdkafka says nothing when it ends in the middle of it, and the broker
-    /// counts on a member that will never come: the group's next rebalance would wait for the end of its session.
-    async fn settle(&mut self) {
-        let deadline = Instant::now() + JOIN_WAIT;
-        while !self.has_joined && self.options.assigned.is_none() && self.client.fatal_error().is_none() {
-            let Ok(event) = timeout_at(deadline, self.events.next()).await else { return };
-            if event.kind() == EventKind::Rebalance {
-                self.has_joined = true;
-                // Nobody reads what is fetched now, and it is taken away in a moment.
-                let list = super::rebalance::list(&event.partitions());
+    /// Deals with an event while leaving.
+    async fn answer(&mut self, event: Event) {
+        match event.kind() {
+            EventKind::Rebalance => {
+                let (assigns, list) = (event.assigns(), super::rebalance::list(&event.partitions()));
                 drop(event);
-                let answer = self.native(move |client| match (client.is_cooperative(), list) {
-                    (true, Ok(list)) => client.incremental_assign(&list),
+                let answer = self.native(move |client| match (client.is_cooperative(), assigns, list) {
+                    // Nobody reads what is fetched now. It is taken away in a moment; to refuse it would be an error,
+                    // and librdkafka would wait for a better answer.
+                    (true, Some(true), Ok(list)) => client.incremental_assign(&list),
+                    (true, Some(false), Ok(list)) => client.incremental_unassign(&list),
                     _ => client.assign(None),
                 });
                 if let Err(error) = answer.await {
                     tracing::debug!(%error, "while leaving");
                 }
             }
+            EventKind::Log => logging::client_log(&event),
+            EventKind::Error => logging::client_error(&event, "consumer"),
+            _ => (),
         }
     }
 
