@@ -10,6 +10,7 @@
 //! lane drains them by the batch. A partition whose handler is slow is not polled; librdkafka then stops fetching it.
 
 mod builder;
+mod run;
 mod group;
 mod concurrency;
 mod handler;
@@ -18,9 +19,12 @@ mod interceptor;
 mod spawned;
 mod handle;
 mod control;
+mod command;
+mod lives;
 mod arrival;
 mod rebalance;
 mod commit;
+mod leaving;
 mod watchdog;
 mod lag;
 mod metrics;
@@ -41,7 +45,7 @@ mod stream;
 mod received;
 mod report;
 
-pub use builder::{Consumer, ConsumerBuilder, Guarantee, StartFrom};
+pub use builder::{ConsumerBuilder, Guarantee, StartFrom};
 pub use concurrency::{Batching, Concurrency};
 pub use group::{Assignor, GroupProtocol};
 pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, StuckHandler};
@@ -50,6 +54,7 @@ pub use interceptor::{ConsumerInterceptor, Incoming};
 pub use listener::{Assigned, BoxError, RebalanceListener, StartAt};
 pub use received::{FailedRecord, RawBatch, RawRef, Received};
 pub use report::ConsumerReport;
+pub use run::Consumer;
 pub use spawned::RunningConsumer;
 pub use stream::{Acknowledgeable, PartitionStream, PartitionStreams, RecordStream};
 pub use watchdog::OnStuck;

@@ -1,7 +1,6 @@
 //! Building a consumer.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +10,18 @@ use tokio::sync::{Notify, mpsc};
 
 use super::batch::{BatchRoute, RawRoute};
 use super::concurrency::{Batching, Concurrency};
-use super::control::{Control, Ending, Parts, channel};
+use super::control::{Parts, channel};
 use super::exposure::Exposure;
 use super::group::GroupProtocol;
-use super::handle::{Command, ConsumerHandle};
+use super::handle::ConsumerHandle;
 use super::handler::Handler;
 use super::interceptor::{ConsumerInterceptor, Interceptors};
-use super::lane::{FailedRecordRoute, LaneSettings, Request};
+use super::lane::{FailedRecordRoute, LaneSettings};
 use super::listener::{DynListener, RebalanceListener};
 use super::metrics::Metrics;
 use super::received::{FailedRecord, RawBatch, Received};
-use super::report::ConsumerReport;
 use super::router::{FailedHandler, RecordRoute, Route, Routes};
-use super::spawned::RunningConsumer;
+use super::run::Consumer;
 use super::state::Shared;
 use super::stream::{PartitionStreamRoute, PartitionStreams, RecordStream, StreamRoute, stream_channel};
 use super::watchdog::{Limit, OnStuck};
@@ -67,7 +65,7 @@ pub(super) struct Options {
     /// Whether a partition without a committed offset is an error, unless the listener says where to start.
     pub(super) start_fails: bool,
     /// How long a static member may take to come back.
-    session: Duration,
+    pub(super) session: Duration,
 }
 
 /// How often offsets are committed, unless set.
@@ -520,144 +518,5 @@ impl ConsumerBuilder {
 impl fmt::Debug for ConsumerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsumerBuilder").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// A member of a consumer group, ready to run.
-///
-/// # Metrics
-///
-/// While it runs it says this through the `metrics` facade, so that any recorder has it. All are labelled by `group`; the
-/// gauges are set every second, and to zero at the end. Two consumers of one process that share group and topic share the
-/// gauges, too: the one that looked last is seen.
-///
-/// | counter or histogram | labels | what it counts |
-/// |---|---|---|
-/// | `kafka_consumer_records_handled_total` | `topic` | records that were handled to the end |
-/// | `kafka_consumer_records_failed_total` | `topic` | records that could not be decoded, handled to the end |
-/// | `kafka_consumer_commits_total` | `result`: `confirmed`, `refused` | commits that were answered |
-/// | `kafka_consumer_commit_seconds` | | how long that took |
-/// | `kafka_consumer_rebalances_total` | `kind`: `assigned`, `revoked`, `lost` | rebalances |
-///
-/// | gauge | labels | what it shows |
-/// |---|---|---|
-/// | `kafka_consumer_assigned_partitions`, `kafka_consumer_paused_partitions` | `topic` | partitions |
-/// | `kafka_consumer_in_flight` | `topic` | records that were handed out and are not finished |
-/// | `kafka_consumer_buffered_records`, `kafka_consumer_buffered_bytes` | `topic` | taken from Kafka and not finished |
-/// | `kafka_consumer_lag` | `topic` | [`Lag::records`](crate::Lag::records); of partitions that are paused or stuck, up to 3 s old |
-/// | `kafka_consumer_exposure` | | records that a kill would repeat |
-/// | `kafka_consumer_stuck_handlers` | | handlers that run for longer than `handler_limit` |
-pub struct Consumer {
-    client: Arc<Client>,
-    /// Keeps an embedded broker alive.
-    kafka: Kafka,
-    /// To build the client anew.
-    native: Settings,
-    parts: Parts,
-    inbox: mpsc::UnboundedReceiver<Request>,
-    commands: mpsc::Receiver<Command>,
-    handle: ConsumerHandle,
-}
-
-/// How long to wait before a member that could not join tries again.
-const JOIN_PAUSE: Duration = Duration::from_secs(1);
-/// How much longer than a session it tries.
-const UNRELEASED_SLACK: Duration = Duration::from_secs(15);
-
-impl Consumer {
-    /// A handle, to steer the consumer while it runs and to look inside.
-    pub fn handle(&self) -> ConsumerHandle {
-        self.handle.clone()
-    }
-
-    /// Joins the group and handles records until `shutdown` is ready; then takes no more records, lets handlers
-    /// finish what they hold, commits it and leaves the group.
-    ///
-    /// # Errors
-    /// When a handler fails, a record cannot be decoded and nobody takes it, a handler panics, or the client can do
-    /// nothing more (permission, a fatal error). What was finished is committed before, the failed record is not.
-    ///
-    /// # Cancel safety
-    /// Dropping the future cancels the handlers where they are, commits nothing more, and leaves the group when its
-    /// session ends. Nothing is lost; what was not committed is read again. Use `shutdown` for an orderly end.
-    pub async fn run_until(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
-        let group = self.parts.metrics.group().clone();
-        self.run_lives(shutdown).await.map_err(|error| error.with_group(&group))
-    }
-
-    /// Runs, and joins anew where a client can do nothing more and another one can.
-    async fn run_lives(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
-        let Self { client, kafka, native, parts, inbox, mut commands, handle: _ } = self;
-        let shutdown = async move {
-            shutdown.await;
-        };
-        tokio::pin!(shutdown);
-        let since = tokio::time::Instant::now();
-        let (mut next, mut before) = (Some((client, inbox)), ConsumerReport::default());
-        loop {
-            let (client, inbox, settings) = match next.take() {
-                Some((client, inbox)) => (client, inbox, None),
-                None => {
-                    let client = Client::new(Role::Consumer, native.iter()).map_err(Error::native)?;
-                    let (requests, inbox, _) = channel();
-                    (client, inbox, Some(requests))
-                }
-            };
-            let mut control = Control::new(client, &parts, inbox)?;
-            if let Some(requests) = settings {
-                control.settings.requests = requests;
-            }
-            let (mut report, ended) = control.run(&mut commands, &mut shutdown).await;
-            report.begin_with(std::mem::take(&mut before));
-            let session = parts.options.session + UNRELEASED_SLACK;
-            match ended {
-                Ok(()) => {
-                    drop(kafka);
-                    return Ok(report);
-                }
-                // Its predecessor was killed, and the broker keeps the name for it until its session ends.
-                Err(Ending::Unreleased(_)) if since.elapsed() < session => {
-                    tracing::warn!("this static member was not released yet; trying again until its session has ended");
-                }
-                Err(Ending::Overslept(error)) => {
-                    tracing::warn!(%error, "silent for longer than `max.poll.interval.ms`; joining the group anew");
-                }
-                Err(Ending::Failed(error) | Ending::Unreleased(error)) => return Err(error),
-            }
-            before = report;
-            tokio::select! {
-                () = tokio::time::sleep(JOIN_PAUSE) => (),
-                () = &mut shutdown => return Ok(before),
-            }
-        }
-    }
-
-    /// Runs in a task of its own, until it is stopped or something fails.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn spawn(self) -> RunningConsumer {
-        RunningConsumer::start(self)
-    }
-
-    /// Runs until something fails; see [`run_until`](Self::run_until).
-    ///
-    /// # Errors
-    /// As [`run_until`](Self::run_until).
-    ///
-    /// # Cancel safety
-    /// As [`run_until`](Self::run_until).
-    pub async fn run(self) -> Result<ConsumerReport, Error> {
-        self.run_until(std::future::pending::<()>()).await
-    }
-}
-
-impl fmt::Debug for Consumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics: Vec<&str> = self.parts.routes.topics().collect();
-        f.debug_struct("Consumer")
-            .field("topics", &topics)
-            .field("options", &self.parts.options)
-            .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use parking_lot::Mutex;
 
-use super::control::{Key, RunningLane};
+use super::control::Key;
+use super::lives::RunningLane;
 use super::state::Totals;
 
 const HANDLED: &str = "kafka_consumer_records_handled_total";

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::builder::Consumer;
 use super::handle::ConsumerHandle;
 use super::report::ConsumerReport;
+use super::run::Consumer;
 use crate::error::{Error, ErrorKind};
 
 /// A consumer that runs in a task of its own; made by [`Consumer::spawn`].
