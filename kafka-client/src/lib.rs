@@ -38,7 +38,7 @@ pub use consumer::{
     Acknowledgeable, Assigned, Assignor, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency,
     Consumer, ConsumerBuilder, ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GivenBack,
     GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck, PartitionStatus, PartitionStream,
-    PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler, Schedule,
+    PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler, RunningConsumer, Schedule,
     StartAt, StartFrom, StuckHandler, Turn, Undecoded,
 };
 #[cfg(feature = "embedded")]

@@ -22,6 +22,7 @@ mod consumer_metrics;
 mod dead_letters;
 mod dlq_command;
 mod embedded_equals_real;
+mod ending_while_joining;
 mod evicted_while_draining;
 mod exactly_once;
 mod exactly_once_faults;

@@ -1,6 +1,7 @@
 //! A member of a group in a process of its own, which may be killed or stopped: this very binary again.
 
 use std::env;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -135,6 +136,9 @@ async fn ours(order: &Order) {
         .set("reconnect.backoff.max.ms", "500")
         .on_rebalance(Tells(pen.clone()))
         .interceptor(Tells(pen.clone()));
+    if let Ok(facilities) = env::var("MEMBER_DEBUG") {
+        member = member.set("debug", facilities);
+    }
     if let Some(drain) = order.time("drain") {
         member = member.drain_timeout(drain);
     }
@@ -177,8 +181,15 @@ async fn block(order: Order) {
 
 fn tell_drains(logs: &Logs, pen: &Pen) {
     let is_drain = |line: &&tests::harness::Line| line.message == "partitions revoked" && line.field("lost") == "false";
-    let mut told = 0;
+    let (mut told, mut shown) = (0, 0);
     loop {
+        // For whoever looks into a child that does not do what it should.
+        if env::var_os("MEMBER_LOGS").is_some() {
+            // Not `eprintln`, which is captured here.
+            let show = |line: &tests::harness::Line| drop(writeln!(std::io::stderr(), "{}: {line}", pen.by()));
+            logs.lines()[shown..].iter().for_each(show);
+            shown = logs.lines().len();
+        }
         let drains = logs.lines().iter().filter(is_drain).count();
         (told..drains).for_each(|_| pen.partition(What::Draining, -1));
         told = drains;
