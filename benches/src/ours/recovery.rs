@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use kafka_client::{Bytes, Concurrency, ConsumerBuilder, Error, Kafka, Producer, Received, StartFrom, Topic, TopicSpec, Utf8};
+use kafka_client::{
+    Bytes, Concurrency, ConsumerBuilder, Error, Kafka, Producer, Received, StartFrom, Topic, TopicSpec, Utf8,
+};
 use kafka_dlq::{Backoff, Decision, Order, Recovery, RetryTopic};
 use tokio::sync::Notify;
 
@@ -259,7 +261,8 @@ async fn wait(load: &Load, order: Order) -> Outcome<Waited> {
     if !producer.flush(GATHER).await.is_complete() {
         return Err("the source was not filled".into());
     }
-    let (late, early, bytes) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (late, early, bytes) =
+        (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let last = Arc::new(Notify::new());
     let handler = {
         let (late, early, bytes, last) = (late.clone(), early.clone(), bytes.clone(), last.clone());
@@ -313,7 +316,8 @@ async fn wait(load: &Load, order: Order) -> Outcome<Waited> {
         *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     };
     consumer.run_until(until).await?;
-    let (pending, live, in_time) = waiting.lock().unwrap_or_else(PoisonError::into_inner).ok_or("nothing has waited")?;
+    let (pending, live, in_time) =
+        waiting.lock().unwrap_or_else(PoisonError::into_inner).ok_or("nothing has waited")?;
     if pending as u64 != records || !in_time {
         return Err(format!("{pending} of {records} records were waiting when the first was due").into());
     }
