@@ -66,10 +66,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 .wrap(charge),
         )
         .build()?;
-    let running = tokio::spawn(consumer.run_until({
-        let service = service.clone();
-        async move { service.all_charged.notified().await }
-    }));
+    let stop = Arc::new(Notify::new());
+    let stopped = stop.clone();
+    let running = tokio::spawn(consumer.run_until(async move { stopped.notified().await }));
 
     // Two cards are declined, one order is no JSON, and one times out too often.
     let mut letters = Letters::read(&kafka, &dead, 4).await?;
@@ -77,6 +76,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (key, reason, message) in &letters {
         println!("dead letter {key}: {reason:<9} {message}");
     }
+    timeout(PATIENCE, service.all_charged.notified()).await?;
+    stop.notify_one();
     timeout(PATIENCE, running).await???;
     println!("charged: {:?}", service.charged());
     if kafka.embedded_broker().is_none() {

@@ -302,7 +302,7 @@ pub(crate) const CASES: &[Case] = &[
         hot: false,
     },
     Case {
-        name: "recovery-pipeline-0",
+        name: "recovery-pipeline-none",
         about: "a handler in a recovery, no record fails",
         unit: Unit::MessagesASecond,
         starts: Starts::Full,
@@ -315,7 +315,7 @@ pub(crate) const CASES: &[Case] = &[
         hot: true,
     },
     Case {
-        name: "recovery-pipeline-1",
+        name: "recovery-pipeline-one",
         about: "1 % dead-lettered, until the last is acknowledged",
         unit: Unit::MessagesASecond,
         starts: Starts::Full,
@@ -328,7 +328,7 @@ pub(crate) const CASES: &[Case] = &[
         hot: false,
     },
     Case {
-        name: "recovery-pipeline-10",
+        name: "recovery-pipeline-ten",
         about: "10 % dead-lettered, until the last is acknowledged",
         unit: Unit::MessagesASecond,
         starts: Starts::Full,
