@@ -47,6 +47,8 @@ pub(crate) enum Unit {
     Microseconds,
     /// Less is better: the mean of a round.
     Nanoseconds,
+    /// Less is better.
+    Bytes,
 }
 
 impl Unit {
@@ -55,6 +57,7 @@ impl Unit {
             Self::MessagesASecond => "msg/s",
             Self::Microseconds => "us",
             Self::Nanoseconds => "ns",
+            Self::Bytes => "bytes",
         }
     }
 
@@ -95,6 +98,8 @@ pub(crate) enum Keyed {
 }
 
 const C_PRODUCE: Peer = Peer { name: "C produce loop", side: twin::produce };
+
+const PLAIN: Peer = Peer { name: "ours, without a recovery", side: ours::recovery::plain };
 
 /// All cases, in the order of the README's table.
 pub(crate) const CASES: &[Case] = &[
@@ -312,6 +317,94 @@ pub(crate) const CASES: &[Case] = &[
         baseline: Peer { name: "C commit_queue", side: twin::commit_queue },
         second: None,
         further: None,
+        hot: false,
+    },
+    Case {
+        name: "recovery-pipeline-none",
+        about: "a handler in a recovery, no record fails",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::recovery::none_fail,
+        baseline: PLAIN,
+        second: None,
+        further: None,
+        hot: true,
+    },
+    Case {
+        name: "recovery-pipeline-one",
+        about: "1 % dead-lettered, until the last is acknowledged",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::recovery::one_percent,
+        baseline: PLAIN,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "recovery-pipeline-ten",
+        about: "10 % dead-lettered, until the last is acknowledged",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::recovery::ten_percent,
+        baseline: PLAIN,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "retry-isolation",
+        about: "5,000 records a second of 1,000 keys, one of which fails for ever: p99 of the others, from send to handler",
+        unit: Unit::Microseconds,
+        starts: Starts::Empty,
+        messages: 50_000,
+        linger_ms: 0,
+        ours: ours::recovery::one_sick,
+        baseline: Peer { name: "all keys are well", side: ours::recovery::all_well },
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "retry-delay",
+        about: "100,000 records wait for 100 different times: p99 of how late they are tried, without an order and with",
+        unit: Unit::Microseconds,
+        starts: Starts::Empty,
+        messages: 100_000,
+        linger_ms: 5,
+        ours: ours::recovery::delay,
+        baseline: Peer { name: "the goal, 50 ms", side: ours::recovery::delay_goal },
+        second: None,
+        further: Some(Further {
+            key: "in_order",
+            ours: ours::recovery::delay_in_order,
+            baseline: Peer { name: "the goal, 50 ms", side: ours::recovery::delay_goal },
+            second: None,
+        }),
+        hot: false,
+    },
+    Case {
+        name: "retry-memory",
+        about: "the same: memory a waiting record beside its own bytes",
+        unit: Unit::Bytes,
+        starts: Starts::Empty,
+        messages: 100_000,
+        linger_ms: 5,
+        ours: ours::recovery::memory,
+        baseline: Peer { name: "the goal, 256 bytes", side: ours::recovery::memory_goal },
+        second: None,
+        further: Some(Further {
+            key: "in_order",
+            ours: ours::recovery::memory_in_order,
+            baseline: Peer { name: "the goal, 256 bytes", side: ours::recovery::memory_goal },
+            second: None,
+        }),
         hot: false,
     },
     Case {

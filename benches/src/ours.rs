@@ -10,6 +10,7 @@ pub(crate) mod keyed;
 mod latency;
 pub(crate) mod offset_map;
 mod produce;
+pub(crate) mod recovery;
 pub(crate) mod tracker;
 mod work;
 pub(crate) mod serde;

@@ -79,6 +79,9 @@ const DEFAULT_KEYS: usize = 10;
 /// - An outage (failures spread over many keys: see [`breaker`](Self::breaker)) costs no attempts. An outage of a schema
 ///   registry is waited out.
 ///
+/// A record of the retry topic has that topic's coordinates; the headers `dlq.topic`, `dlq.partition` and `dlq.offset` have
+/// the original ones.
+///
 /// What fails after the handler has returned (its [`Completion`](kafka_client::Completion)) is not recovered.
 #[must_use = "a recovery does nothing until it wraps a handler"]
 pub struct Recovery<P> {

@@ -10,7 +10,7 @@ use kafka_client::{
     Concurrency, ConfigAlteration, ConfigResource, ErrorKind, Headers, Json, Kafka, RawRecord, Received, Topic,
     TopicSpec, Utf8,
 };
-use kafka_dlq::{Backoff, Decision, Recovery, WrittenDialect as Dialect};
+use kafka_dlq::{Backoff, Decision, Recovery, RetryTopic, WrittenDialect as Dialect};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -113,39 +113,67 @@ async fn any_record_keeps_every_bit_as_a_dead_letter() {
     );
     let records: Vec<RawRecord> = (0..400).map(|_| any_record().new_tree(&mut runner).unwrap().current()).collect();
     let kafka = given::kafka();
-    for dialect in [Dialect::Ours, Dialect::Spring, Dialect::Connect] {
+    for (dialect, retries) in [
+        (Dialect::Ours, false),
+        (Dialect::Spring, false),
+        (Dialect::Connect, false),
+        (Dialect::Ours, true),
+        (Dialect::Spring, true),
+    ] {
         // Bytes that are no text cannot be decoded; what can be fails in the handler.
         let (source, group) = (given::topic("any", 3), unique("dead"));
-        let dead = unique("any.dlq");
+        let (dead, waiting) = (unique("any.dlq"), unique("any.retry"));
         send(&kafka, records.iter().map(|record| renamed(record, source.name()))).await;
-        let recovery = Recovery::by(decide).dead_letter(&dead).dialect(dialect);
+        let recovery = Recovery::by(move |_: &Trouble| match retries {
+            true => Decision::Retry(NOW.attempts(2)),
+            false => Decision::dead_letter("bad"),
+        });
+        let mut recovery = recovery.without_breaker().in_place(0).dead_letter(&dead).dialect(dialect);
+        if retries {
+            recovery = recovery.retry_topic(RetryTopic::new(&waiting));
+        }
         let member = Member::start(
             quick(&kafka, &group)
                 .route(&source, recovery.wrap(async |_: Received<String, String>| Err::<(), _>(Trouble::Bad))),
         );
         all_committed(&group, source.name()).await;
+        if retries {
+            all_committed(&group, &waiting).await;
+        }
         member.stop().await;
 
-        let (before, after) = (stored(source.name()), stored(&dead));
-        assert_eq!(before.len(), records.len());
+        let (before, mut after) = (stored(source.name()), stored(&dead));
+        assert_eq!((before.len(), after.len()), (records.len(), records.len()));
+        let origin = |record: &Stored| -> i64 {
+            match dialect {
+                Dialect::Ours => given::text(header(record, "dlq.offset")).parse().unwrap(),
+                Dialect::Spring => {
+                    i64::from_be_bytes(header(record, "kafka_dlt-original-offset").unwrap().try_into().unwrap())
+                }
+                Dialect::Connect => given::text(header(record, "__connect.errors.offset")).parse().unwrap(),
+            }
+        };
+        // Those that have waited come later.
+        after.sort_by_key(|record| (record.partition, origin(record)));
         let mut reasons = BTreeSet::new();
         for (one, other) in before.iter().zip(&after) {
-            assert_eq!((&one.key, &one.value), (&other.key, &other.value));
-            assert_eq!((one.partition, one.timestamp), (other.partition, other.timestamp));
+            assert_eq!((one.partition, one.offset), (other.partition, origin(other)));
+            assert_eq!((&one.key, &one.value, one.timestamp), (&other.key, &other.value, other.timestamp));
             assert_eq!(one.headers, other.headers[..one.headers.len()], "in their order, in front of ours");
             let added = &other.headers[one.headers.len()..];
             let size: usize = added.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
             assert!(size <= 1_024, "{size} bytes of headers");
             if dialect == Dialect::Ours {
                 assert_eq!(header(other, "dlq.topic"), Some(source.name().as_bytes()));
-                assert_eq!(header(other, "dlq.offset"), Some(one.offset.to_string().as_bytes()));
                 assert_eq!(header(other, "dlq.timestamp-type"), Some(&b"CreateTime"[..]));
-                reasons.insert(header(other, "dlq.reason").unwrap().to_vec());
+                assert_eq!(header(other, "dlq.wait"), None);
+                reasons.insert(given::text(header(other, "dlq.reason")));
             }
         }
-        assert_eq!(before.len(), after.len());
         if dialect == Dialect::Ours {
-            assert_eq!(reasons, [b"bad".to_vec(), b"decode".to_vec()].into(), "both kinds went through the same door");
+            let reason = if retries { "attempts" } else { "bad" };
+            let both = [reason.to_owned(), "decode".to_owned()];
+            assert_eq!(reasons, both.into(), "both kinds went through the same door");
         }
     }
 }

@@ -403,6 +403,14 @@ impl ConsumerBuilder {
     }
 
     pub(crate) fn build_named(mut self) -> Result<Consumer, Error> {
+        if let (Guarantee::AtMostOnce, Some(route)) =
+            (self.guarantee, self.routes.iter().find(|route| route.holds_records()))
+        {
+            let topic = route.topic();
+            return Err(Error::config(format!(
+                "`guarantee=at-most-once` contradicts `route_scheduled({topic})`: records that wait would be committed before"
+            )));
+        }
         let routes = Routes::new(std::mem::take(&mut self.routes))?;
         if self.settings.get("group.id").is_none_or(str::is_empty) {
             return Err(Error::config("`group.id` is empty: a consumer needs a group"));

@@ -104,6 +104,10 @@ impl<H: Handler<RawReceived>> Route for ScheduledRoute<H> {
         self.width
     }
 
+    fn holds_records(&self) -> bool {
+        true
+    }
+
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let state = &lane.state;

@@ -51,6 +51,13 @@ impl Plan {
             false => self.kafka.admin().describe_topic(&core.source).await?,
         };
         let partitions = source.as_ref().map(TopicDescription::partitions);
+        if settings.keeps_order() && partitions.is_none() {
+            let why = match core.source.starts_with('^') {
+                true => "is a pattern: give each topic a route of its own, or the retry topic `Order::Unordered`",
+                false => "does not exist, so that nobody knows how many partitions its retry topic needs",
+            };
+            return Err(format!("the recovery of topic {} cannot keep the order of keys: it {why}", core.source).into());
+        }
         if let Some(topic) = &settings.retry_topic {
             let found = self.topic(core, topic.name(), partitions, "retry").await?;
             if let (true, Some(wanted)) =

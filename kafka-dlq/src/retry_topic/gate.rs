@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kafka_client::{Bell, GivenBack, RawReceived};
 use parking_lot::Mutex;
@@ -11,6 +12,9 @@ use tokio::sync::Notify;
 
 use super::Order;
 use super::line::{Item, Line};
+
+/// How long it may take to read what waits, before that is told.
+const LOADING: Duration = Duration::from_secs(30);
 
 /// One partition of the retry topic, as both lanes see it.
 pub(crate) struct Gate {
@@ -73,7 +77,20 @@ impl Gate {
     pub(crate) async fn loaded(&self, record: &RawReceived) -> Result<(), GivenBack> {
         match self.loaded.load(Ordering::SeqCst) {
             true => Ok(()),
-            false => self.until(record, |gate| gate.loaded.load(Ordering::SeqCst)).await,
+            false => {
+                let loaded = self.until(record, |gate| gate.loaded.load(Ordering::SeqCst));
+                tokio::pin!(loaded);
+                loop {
+                    tokio::select! {
+                        loaded = &mut loaded => return loaded,
+                        () = tokio::time::sleep(LOADING) => tracing::warn!(
+                            ?record,
+                            "waiting to hear what waits on the retry topic: is the partition of this number there assigned \
+                             to this member?"
+                        ),
+                    }
+                }
+            }
         }
     }
 

@@ -50,43 +50,45 @@ pub(crate) struct Line<R> {
     free: BinaryHeap<Timed<R>>,
     /// Keys whose first record waits, by its time. May hold times that are over: the key knows better.
     due: BinaryHeap<Reverse<(i64, u64)>>,
-    keys: HashMap<u64, OfKey<R>>,
+    keys: HashMap<u64, Box<OfKey<R>>>,
     /// Records of the source that are on their way here, and whether they are known to be written.
     in_transit: HashMap<u64, BTreeMap<i64, bool>>,
-    /// Which key runs at an offset.
-    running: HashMap<i64, u64>,
+    /// Keys of which a record is being handled: its offset and its source offset. And the other way round.
+    running: HashMap<u64, (i64, i64)>,
+    running_at: HashMap<i64, u64>,
     /// To be finished unhandled.
     finished: Vec<i64>,
     waiting: usize,
     bytes: usize,
 }
 
-/// The records of one key, in the order of the source.
+/// The records of one key, in the order of the source. Small, and boxed: there may be a hundred thousand.
 #[derive(Debug)]
 struct OfKey<R> {
     first: Option<Item<R>>,
-    rest: VecDeque<Item<R>>,
-    /// Offset and source offset of the one that is being handled.
-    running: Option<(i64, i64)>,
+    /// Few keys have more than one.
+    #[allow(clippy::box_collection, reason = "a pointer is a quarter of an empty queue")]
+    rest: Option<Box<VecDeque<Item<R>>>>,
 }
 
 impl<R> OfKey<R> {
     fn has(&self, source: i64) -> bool {
-        let is = |item: &Item<R>| item.source == source;
-        self.running.is_some_and(|(_, running)| running == source)
-            || self.first.as_ref().is_some_and(is)
-            || self.rest.binary_search_by_key(&source, |item| item.source).is_ok()
+        let behind = |rest: &VecDeque<Item<R>>| rest.binary_search_by_key(&source, |item| item.source).is_ok();
+        self.first.as_ref().is_some_and(|first| first.source == source) || self.rest.as_deref().is_some_and(behind)
     }
 
     fn insert(&mut self, item: Item<R>) {
+        let next = self.rest.as_ref().and_then(|rest| rest.front()).map(|next| next.source);
         match &mut self.first {
-            None if self.rest.front().is_none_or(|next| item.source < next.source) => self.first = Some(item),
+            None if next.is_none_or(|next| item.source < next) => self.first = Some(item),
             Some(first) if item.source < first.source => {
-                self.rest.push_front(std::mem::replace(first, item));
+                let second = std::mem::replace(first, item);
+                self.rest.get_or_insert_default().push_front(second);
             }
             _ => {
-                let at = self.rest.partition_point(|other| other.source < item.source);
-                self.rest.insert(at, item);
+                let rest = self.rest.get_or_insert_default();
+                let at = rest.partition_point(|other| other.source < item.source);
+                rest.insert(at, item);
             }
         }
     }
@@ -126,6 +128,7 @@ impl<R> Line<R> {
             keys: HashMap::new(),
             in_transit: HashMap::new(),
             running: HashMap::new(),
+            running_at: HashMap::new(),
             finished: Vec::new(),
             waiting: 0,
             bytes: 0,
@@ -210,12 +213,12 @@ impl<R> Line<R> {
             return self.free.push(Timed(item));
         }
         let key = item.key;
-        let empty = || OfKey { first: None, rest: VecDeque::new(), running: None };
-        let of = self.keys.entry(key).or_insert_with(empty);
+        let of = self.keys.entry(key).or_insert_with(|| Box::new(OfKey { first: None, rest: None }));
+        let running = self.running.get(&key).map(|(_, source)| *source).filter(|_| is_new);
         let superseded = match self.order {
-            _ if is_new && of.has(item.source) => Some(item),
+            _ if is_new && (running == Some(item.source) || of.has(item.source)) => Some(item),
             Order::LatestWins => {
-                let newest = of.running.map_or(i64::MIN, |(_, running)| if is_new { running } else { i64::MIN });
+                let newest = running.unwrap_or(i64::MIN);
                 match &mut of.first {
                     _ if item.source < newest => Some(item),
                     Some(first) if item.source < first.source => Some(item),
@@ -241,7 +244,10 @@ impl<R> Line<R> {
 
     /// Sees to it that the key's first record gets its turn.
     fn ask(&mut self, key: u64) {
-        if let Some(OfKey { first: Some(first), running: None, .. }) = self.keys.get(&key) {
+        if self.running.contains_key(&key) {
+            return;
+        }
+        if let Some(first) = self.keys.get(&key).and_then(|of| of.first.as_ref()) {
             let turn = Reverse((first.due, key));
             if self.due.peek() != Some(&turn) {
                 self.due.push(turn);
@@ -253,7 +259,7 @@ impl<R> Line<R> {
     pub(crate) fn supersede(&mut self, key: u64, source: i64) {
         let Some(of) = self.keys.get_mut(&key) else { return };
         if let Some(first) = of.first.take_if(|first| first.source <= source) {
-            let gone = of.running.is_none();
+            let gone = !self.running.contains_key(&key);
             self.left(&first);
             self.finished.push(first.offset);
             if gone {
@@ -287,24 +293,21 @@ impl<R> Line<R> {
 
     fn next_key(&mut self, now: i64) -> Option<Item<R>> {
         while let Some(Reverse((due, key))) = self.due.peek().copied() {
-            let of = self.keys.get_mut(&key);
-            let first = |of: &OfKey<R>| {
-                of.first.as_ref().filter(|first| of.running.is_none() && first.due == due)?.source.into()
-            };
-            let source: Option<i64> = of.as_deref().and_then(first);
+            let first = self.keys.get(&key).and_then(|of| of.first.as_ref()).filter(|first| first.due == due);
+            let source = first.filter(|_| !self.running.contains_key(&key)).map(|first| first.source);
             let waits = |source: i64| {
                 let earlier = self.in_transit.get(&key).and_then(BTreeMap::first_key_value);
                 self.order == Order::KeepOrder && earlier.is_some_and(|(earlier, _)| *earlier < source)
             };
-            match (source, of) {
-                (Some(source), Some(of)) if !waits(source) => {
+            match source {
+                Some(source) if !waits(source) => {
                     if due > now {
                         return None;
                     }
                     self.due.pop();
-                    let item = of.first.take()?;
-                    of.running = Some((item.offset, item.source));
-                    self.running.insert(item.offset, key);
+                    let item = self.keys.get_mut(&key)?.first.take()?;
+                    self.running.insert(key, (item.offset, item.source));
+                    self.running_at.insert(item.offset, key);
                     self.left(&item);
                     return Some(item);
                 }
@@ -317,11 +320,12 @@ impl<R> Line<R> {
 
     /// A record that was handed out was handled, or is to be again.
     pub(crate) fn ended(&mut self, offset: i64) {
-        let Some(key) = self.running.remove(&offset) else { return };
+        let Some(key) = self.running_at.remove(&offset) else { return };
+        self.running.remove(&key);
         let Some(of) = self.keys.get_mut(&key) else { return };
-        of.running = None;
         if of.first.is_none() {
-            of.first = of.rest.pop_front();
+            of.first = of.rest.as_mut().and_then(|rest| rest.pop_front());
+            of.rest.take_if(|rest| rest.is_empty());
         }
         match of.first {
             Some(_) => self.ask(key),
@@ -334,7 +338,7 @@ impl<R> Line<R> {
         let mut hurried = 0;
         let keys: Vec<u64> = self.keys.keys().copied().filter(|one| key.is_none_or(|key| key == *one)).collect();
         for key in keys {
-            let waiting = self.keys.get_mut(&key).filter(|of| of.running.is_none());
+            let waiting = self.keys.get_mut(&key).filter(|_| !self.running.contains_key(&key));
             if let Some(first) = waiting.and_then(|of| of.first.as_mut()) {
                 first.due = 0;
                 hurried += 1;
