@@ -271,7 +271,9 @@ mod tests {
     fn records_take_turns_and_a_few_bad_ones_cannot_hold_up_everything_for_ever() {
         let start = Instant::now();
         let mut circuit = Circuit::new(Breaker::over_keys(3).patience(Duration::from_secs(60)), start);
-        (0..3).for_each(|key| drop(circuit.failed(key, 0, start)));
+        for key in 0..3 {
+            circuit.failed(key, 0, start);
+        }
         let (mut now, mut turns) = (start, Vec::new());
         // Two records wait, both bad for good.
         while circuit.is_open() {
@@ -288,7 +290,9 @@ mod tests {
         assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{turns:?}");
         // Three, and it is an outage still.
         let mut circuit = Circuit::new(Breaker::over_keys(3).patience(Duration::from_secs(60)), start);
-        (0..3).for_each(|key| drop(circuit.failed(key, 0, start)));
+        for key in 0..3 {
+            circuit.failed(key, 0, start);
+        }
         for turn in 0..1_000u32 {
             let now = start + turn * 1_000 * MS + 500 * MS;
             assert_eq!(circuit.permit(u64::from(turn % 3), now), Permit::Probe);

@@ -1,7 +1,7 @@
 //! A member of a group in a process of its own, which may be killed or stopped: this very binary again.
 
 use std::env;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

@@ -59,7 +59,7 @@ fn member(kafka: &Kafka, group: &str, source: &Lines, recovery: RetryTopic, ledg
     let ledger = ledger.clone();
     let handler = move |record: Received<String, String>| {
         let n: u32 = record.value().parse().unwrap();
-        let outcome = ledger.attempt(n, if n % 7 == 0 { 1 + n % 5 } else { 0 });
+        let outcome = ledger.attempt(n, if n.is_multiple_of(7) { 1 + n % 5 } else { 0 });
         async { outcome }
     };
     let backoff = Backoff::exponential(Duration::from_millis(30), Duration::from_millis(200)).attempts(20);
@@ -211,7 +211,7 @@ async fn where_the_latest_wins_an_older_record_never_overwrites_a_newer_one() {
     let counts = tried.clone();
     let handler = move |record: Received<String, String>| {
         let n: u32 = record.value().parse().unwrap();
-        let outcome = counts.attempt(n, if n % 3 == 0 { 2 } else { 0 });
+        let outcome = counts.attempt(n, if n.is_multiple_of(3) { 2 } else { 0 });
         if outcome.is_ok() {
             at.lock().entry(n % KEYS).or_default().push(n);
         }

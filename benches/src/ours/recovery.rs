@@ -148,7 +148,8 @@ fn isolated(load: &Load, sick: bool) -> Outcome<Sample> {
         let producer = round.kafka.producer().linger(Duration::ZERO).build()?;
         let (window, sending) = (Window::open(), paced(&producer, &round.source, load.messages, start));
         let (ran, sent) = tokio::join!(consumer.run_until(last.notified()), sending);
-        (ran?, sent?);
+        ran?;
+        sent?;
         let used = window.close();
         let mut latencies = std::mem::take(&mut *latencies.lock().unwrap_or_else(PoisonError::into_inner));
         latencies.sort_unstable();

@@ -153,7 +153,7 @@ struct Runs<F, S> {
     /// The first of them, where it cannot be taken before something is finished.
     next: Option<Message>,
     /// Asks where the partition ends.
-    end: Option<std::pin::Pin<Box<dyn Future<Output = Result<(i64, i64), Error>> + Send>>>,
+    end: Option<BoxFuture<'static, Result<(i64, i64), Error>>>,
     /// Where it began and ended when this life began, until that is reached.
     target: Option<(i64, i64)>,
     /// Whether the bound on exposure holds up the next record.

@@ -13,8 +13,14 @@ use crate::consumer::{BoxError, ConsumerReport, Received};
 use crate::error::Error;
 use crate::topic::Topic;
 
+/// The handling of some records.
+type Handling = BoxFuture<'static, Result<(), BoxError>>;
+
+/// What handles a batch.
+type HandleAll = fn(Batch<Handed>, Transaction) -> Handling;
+
 /// A record with its handler.
-type Work = Box<dyn FnOnce(Transaction) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
+type Work = Box<dyn FnOnce(Transaction) -> Handling + Send>;
 
 /// Routes whose handlers send through the transaction that they are given; made by [`ExactlyOnceBuilder::route`].
 #[must_use = "a builder does nothing until it is run"]
@@ -106,10 +112,8 @@ impl TransactionalRoutes {
         self.handling().run().await
     }
 
-    fn handling(
-        self,
-    ) -> ExactlyOnce<Handed, impl Fn(Batch<Handed>, Transaction) -> BoxFuture<'static, Result<(), BoxError>>> {
-        self.pipeline.process(|batch, transaction| -> BoxFuture<'static, Result<(), BoxError>> {
+    fn handling(self) -> ExactlyOnce<Handed, HandleAll> {
+        self.pipeline.process(|batch, transaction| {
             Box::pin(async move {
                 for Handed(work) in batch {
                     work(transaction.again()).await?;

@@ -14,7 +14,6 @@
 //!
 //! In flight, exposure and commit latency are those of the consumer (`kafka_consumer_..`).
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,11 +49,11 @@ impl Tally {
         self.with("kafka_dlq_retried_total", "place", place.to_owned());
     }
 
-    pub(crate) fn dead_lettered(&self, reason: &Cow<'static, str>) {
+    pub(crate) fn dead_lettered(&self, reason: &str) {
         self.with("kafka_dlq_dead_lettered_total", "reason", reason.to_string());
     }
 
-    pub(crate) fn skipped(&self, reason: &Cow<'static, str>) {
+    pub(crate) fn skipped(&self, reason: &str) {
         self.with("kafka_dlq_skipped_total", "reason", reason.to_string());
     }
 
