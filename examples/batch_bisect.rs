@@ -80,11 +80,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     timeout(PATIENCE, consumer.run_until(last.notified())).await??;
 
-    let table = table.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("{} of {ROWS} rows are in the table, after {} transactions", table.rows.len(), table.transactions);
-    let ordered = table.rows.is_sorted();
-    let transactions = table.transactions;
-    drop(table);
+    let (rows, ordered, transactions) = {
+        let table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        (table.rows.len(), table.rows.is_sorted(), table.transactions)
+    };
+    println!("{rows} of {ROWS} rows are in the table, after {transactions} transactions");
     if kafka.embedded_broker().is_none() {
         kafka.delete_topics(&[&name, &format!("{name}.dlq")]).await?;
     }
