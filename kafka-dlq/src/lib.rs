@@ -51,14 +51,14 @@ mod error;
 #[doc(hidden)]
 pub mod cli;
 
+pub use backoff::{Backoff, Exhausted, Tried};
+pub use breaker::Breaker;
+pub use budget::Budget;
 pub use dead_letter::{Damage, DeadLetter, HeadersView, Missing, Place, RecordView, Refusal, TopicKind};
 pub use dialect::Dialect;
 pub use error::{Error, ErrorKind};
 pub use failure::{Failure, TimestampType};
-pub use redrive::{End, Progress, Redrive, RedriveReport, Selection, Target};
-pub use backoff::{Backoff, Exhausted, Tried};
-pub use breaker::Breaker;
-pub use budget::Budget;
 pub use policy::{Decision, Policy};
 pub use recovery::{Dialect as WrittenDialect, Recovered, Recovery};
+pub use redrive::{End, Progress, Redrive, RedriveReport, Selection, Target};
 pub use retry_topic::{Order, RetryTopic};

@@ -13,7 +13,9 @@ use crate::meter::Window;
 /// Ten headers of an application.
 fn plain() -> RawRecord {
     let mut record = RawRecord::new("orders", Some(b"o-1".to_vec()), Some(b"{}".to_vec()));
-    for name in ["traceparent", "tracestate", "content-type", "source", "kind", "tenant", "user", "xid", "original", "tag"] {
+    for name in
+        ["traceparent", "tracestate", "content-type", "source", "kind", "tenant", "user", "xid", "original", "tag"]
+    {
         record.headers.push(name, "some value of a usual length");
     }
     record
