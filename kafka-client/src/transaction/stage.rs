@@ -16,8 +16,7 @@ const STEP: Duration = Duration::from_millis(100);
 const BEFORE_ABORT: Duration = Duration::from_millis(500);
 /// Between two tries of a call that may be made again.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How many times its own timeout a transaction may take to end before the producer is given up: then the coordinator
-/// cannot be reached, and the outcome is found out by the next one.
+/// How many times the timeout of a transaction the first call may be tried: its coordinator may be coming up.
 const MOST_TIMEOUTS: u32 = 3;
 
 /// Offsets that become part of a transaction, and the membership under which their records were read.
@@ -209,8 +208,10 @@ impl Stage {
         }
     }
 
+    /// Whether the broker has aborted the transaction by itself, or is about to: then the producer is given up, and the next
+    /// one finds out how it ended.
     fn overdue(&self) -> bool {
-        self.open.is_some_and(|since| since.elapsed() > self.timeout * MOST_TIMEOUTS)
+        self.open.is_some_and(|since| since.elapsed() > self.timeout)
     }
 
     /// The producer can do nothing more: what was open is aborted by whoever comes next under its id.
