@@ -186,7 +186,9 @@ impl<R> Line<R> {
                 self.in_transit.remove(&key);
             }
             // It may have been what the key's first record waited for.
-            self.ask(key);
+            if self.keys.get(&key).and_then(|of| of.first.as_ref()).is_some_and(|first| source < first.source) {
+                self.ask(key);
+            }
         }
     }
 
@@ -212,7 +214,7 @@ impl<R> Line<R> {
             }
             return self.free.push(Timed(item));
         }
-        let key = item.key;
+        let (key, offset) = (item.key, item.offset);
         let of = self.keys.entry(key).or_insert_with(|| Box::new(OfKey { first: None, rest: None }));
         let running = self.running.get(&key).map(|(_, source)| *source).filter(|_| is_new);
         let superseded = match self.order {
@@ -234,7 +236,10 @@ impl<R> Line<R> {
             self.left(&item);
             self.finished.push(item.offset);
         }
-        self.ask(key);
+        // Not for each record behind the first: those get their turn when it has ended.
+        if self.keys.get(&key).and_then(|of| of.first.as_ref()).is_some_and(|first| first.offset == offset) {
+            self.ask(key);
+        }
     }
 
     fn left(&mut self, item: &Item<R>) {
