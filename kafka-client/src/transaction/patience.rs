@@ -1,7 +1,7 @@
 //! How a session goes on after failures: how much it dares, for how long it waits, and when it gives up. Pure.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::failure::Cause;
 use crate::consumer::Source;
@@ -14,9 +14,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const FIRST_REBUILD: Duration = Duration::from_millis(100);
 /// How often a producer is built anew before a transaction is committed.
 const MOST_REBUILDS: u32 = 5;
-/// And after it was replaced by another one of the same id, without having been late: once, since that may be an old
-/// instance that is about to end. Two that are meant to run would replace each other for ever.
-const MOST_RETURNS: u32 = 1;
+/// How many times a transaction's timeout lie between two returns after another producer of the same id has replaced ours,
+/// without ours having been late. One return, since the other may be an old instance that is about to end; two that are
+/// meant to run replace each other each time that one of them commits, and would for ever.
+const RETURNS_APART: u32 = 2;
 
 pub(super) struct Patience {
     /// How large a transaction may be when nothing fails.
@@ -28,7 +29,8 @@ pub(super) struct Patience {
     suspect: Option<Suspect>,
     undone: u32,
     rebuilds: u32,
-    returns: u32,
+    returned: Option<Instant>,
+    returns_apart: Duration,
     gives_up: bool,
 }
 
@@ -49,9 +51,18 @@ pub(super) enum Verdict {
 }
 
 impl Patience {
-    pub(super) fn new(records: usize, attempts: u32) -> Self {
-        let most = records;
-        Self { records, attempts, most, suspect: None, undone: 0, rebuilds: 0, returns: 0, gives_up: false }
+    pub(super) fn new(records: usize, attempts: u32, timeout: Duration) -> Self {
+        Self {
+            records,
+            attempts,
+            most: records,
+            suspect: None,
+            undone: 0,
+            rebuilds: 0,
+            returned: None,
+            returns_apart: timeout * RETURNS_APART,
+            gives_up: false,
+        }
     }
 
     /// How many records a transaction may have now.
@@ -112,7 +123,7 @@ impl Patience {
 
     pub(super) fn committed(&mut self) {
         self.most = (self.most * 2).min(self.records);
-        (self.undone, self.rebuilds, self.returns) = (0, 0, 0);
+        (self.undone, self.rebuilds) = (0, 0);
         if self.most == self.records {
             self.suspect = None;
         }
@@ -128,11 +139,13 @@ impl Patience {
     }
 
     /// How long to wait before a new producer; `None` when there is to be none.
-    pub(super) fn rebuild(&mut self, cause: Cause) -> Option<Duration> {
+    pub(super) fn rebuild(&mut self, cause: Cause, now: Instant) -> Option<Duration> {
         match cause {
             Cause::Hopeless => return None,
-            Cause::Fenced if self.returns >= MOST_RETURNS => return None,
-            Cause::Fenced => self.returns += 1,
+            Cause::Fenced if self.returned.is_some_and(|at| now.duration_since(at) < self.returns_apart) => {
+                return None;
+            }
+            Cause::Fenced => self.returned = Some(now),
             Cause::Expired | Cause::Broken if self.rebuilds >= MOST_REBUILDS => return None,
             Cause::Expired | Cause::Broken => self.rebuilds += 1,
         }
@@ -150,13 +163,15 @@ impl Suspect {
 mod tests {
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
     fn error() -> Error {
         Error::new(ErrorKind::Handler, "no")
     }
 
     #[test]
     fn a_failing_record_is_alone_after_as_many_tries_as_the_batch_halves() {
-        let mut patience = Patience::new(1_024, 3);
+        let mut patience = Patience::new(1_024, 3, TIMEOUT);
         let mut tries = 0;
         while patience.most() > 1 {
             patience.failed(patience.most(), None, false, &error());
@@ -172,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_record_that_fails_alone_is_given_up_after_its_attempts_and_no_other_is() {
-        let mut patience = Patience::new(10, 3);
+        let mut patience = Patience::new(10, 3, TIMEOUT);
         let topic = Arc::from("orders");
         for failures in 0..3 {
             assert!(!patience.is_hopeless("orders", 1, 7), "after {failures}");
@@ -184,7 +199,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_begin_again_after_a_commit() {
-        let mut patience = Patience::new(10, 3);
+        let mut patience = Patience::new(10, 3, TIMEOUT);
         let pauses: Vec<_> = (0..12).map(|_| patience.undone(&error())).collect();
         assert_eq!(pauses[0], Verdict::Again(FIRST_PAUSE));
         assert_eq!(pauses[11], Verdict::Again(LONGEST_PAUSE));
@@ -194,17 +209,21 @@ mod tests {
 
     #[test]
     fn what_is_denied_is_not_tried_again() {
-        let mut patience = Patience::new(10, 3);
+        let mut patience = Patience::new(10, 3, TIMEOUT);
         assert_eq!(patience.undone(&Error::new(ErrorKind::Denied, "no")), Verdict::Stop);
     }
 
     #[test]
     fn a_producer_comes_back_once_against_another_and_a_few_times_against_bad_luck() {
-        let mut patience = Patience::new(10, 3);
-        assert!(patience.rebuild(Cause::Fenced).is_some() && patience.rebuild(Cause::Fenced).is_none());
-        assert_eq!((0..9).filter_map(|_| patience.rebuild(Cause::Expired)).count(), MOST_REBUILDS as usize);
-        assert!(patience.rebuild(Cause::Hopeless).is_none());
+        let mut patience = Patience::new(10, 3, TIMEOUT);
+        let now = Instant::now();
+        assert!(patience.rebuild(Cause::Fenced, now).is_some());
+        assert_eq!((0..9).filter_map(|_| patience.rebuild(Cause::Expired, now)).count(), MOST_REBUILDS as usize);
+        assert!(patience.rebuild(Cause::Hopeless, now).is_none());
         patience.committed();
-        assert!(patience.rebuild(Cause::Fenced).is_some());
+        assert!(patience.rebuild(Cause::Broken, now).is_some());
+        // The other instance commits as well.
+        assert!(patience.rebuild(Cause::Fenced, now + TIMEOUT).is_none());
+        assert!(patience.rebuild(Cause::Fenced, now + 2 * TIMEOUT).is_some());
     }
 }

@@ -98,7 +98,7 @@ where
         dead_letter: Option<DeadLetter>,
         on_undone: Option<OnUndone>,
     ) -> Self {
-        let patience = Patience::new(pace.records, pace.attempts);
+        let patience = Patience::new(pace.records, pace.attempts, recipe.timeout);
         let left = VecDeque::new();
         let (engine, has_bytes) = (Some(engine), false);
         Self { recipe, engine, inbox, left, pace, patience, has_bytes, process, dead_letter, on_undone }
@@ -413,7 +413,9 @@ where
     /// A new producer in place of one that has ended.
     async fn rebuilt(&mut self, mut ended: Ended) -> Result<Engine, Error> {
         loop {
-            let Some(pause) = self.patience.rebuild(ended.cause) else { return Err(ended.error) };
+            let Some(pause) = self.patience.rebuild(ended.cause, Instant::now().into_std()) else {
+                return Err(ended.error);
+            };
             tracing::warn!(error = %ended.error, "the producer of transactions has ended; building a new one");
             sleep(pause).await;
             match self.recipe.start().await {
