@@ -16,6 +16,8 @@ mod choose;
 mod client;
 mod code;
 mod compatibility;
+#[cfg(feature = "schema-registry-converter")]
+mod converter;
 mod failure;
 mod flight;
 mod http;

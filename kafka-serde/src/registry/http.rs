@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 
 use super::failure::Failure;
 use super::request::{Answer, Request};
-use super::transport::Transport;
+use super::transport::{Transport, in_a_runtime};
 use crate::{ErrorKind, Retry};
 use auth::Auth;
 use exchange::{Broken, exchange};
@@ -44,10 +44,7 @@ struct Base {
 impl Http {
     /// Asks until there is an answer that another attempt would not change.
     async fn ask(&self, request: &Request) -> Result<Answer, Failure> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            let message = "a registry on the network is asked in a tokio runtime; run this future in one";
-            return Err(Failure::new(ErrorKind::RegistryUnavailable, message));
-        }
+        in_a_runtime()?;
         let mut attempt = 0;
         loop {
             let outcome = self.ask_all(request).await;

@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 
 use super::failure::Failure;
 use super::request::{Answer, Request};
+use crate::ErrorKind;
 
 /// Carries a request to a registry and brings the answer, with its own retries. An answer may be a refusal; a failure
 /// means that there is no answer.
@@ -16,5 +17,16 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Requests sent again so far.
     fn retries(&self) -> u64 {
         0
+    }
+}
+
+/// HTTP needs a runtime's timers and sockets; without one it would panic.
+pub(crate) fn in_a_runtime() -> Result<(), Failure> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let message = "a registry on the network is asked in a tokio runtime; run this future in one";
+            Err(Failure::new(ErrorKind::RegistryUnavailable, message))
+        }
     }
 }
