@@ -116,7 +116,10 @@ impl Audit {
         numbers.dedup();
         let twice = count - numbers.len() as u64;
         if (count, twice, strangers) != (records, 0, 0) {
-            return Err(format!("{records} records were to be visible once: {count} are, {twice} of them again, {strangers} others").into());
+            return Err(format!(
+                "{records} records were to be visible once: {count} are, {twice} of them again, {strangers} others"
+            )
+            .into());
         }
         let mut all = BTreeMap::<i32, u64>::new();
         self.read("read_uncommitted", &ends, |partition, _| *all.entry(partition).or_default() += 1)?;

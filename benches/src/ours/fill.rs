@@ -40,7 +40,9 @@ pub(crate) fn fill_numbered(load: &Load) -> Outcome<()> {
         for from in (0..load.messages).step_by(BATCH as usize) {
             let numbers = from..load.messages.min(from + BATCH);
             let values: Vec<_> = numbers.map(|number| Stamp::OF_INPUT.value(number)).collect();
-            producer.send_batch(values.iter().zip(keys.iter().cycle()).map(|(value, key)| topic.record(key, value))).await?;
+            producer
+                .send_batch(values.iter().zip(keys.iter().cycle()).map(|(value, key)| topic.record(key, value)))
+                .await?;
         }
         Ok(())
     })

@@ -37,7 +37,10 @@ impl Feed {
                 while !ends.load(Ordering::Relaxed) {
                     let numbers = fed..fed + u64::from(PARTITIONS.unsigned_abs());
                     let values: Vec<_> = numbers.clone().map(|number| stamp.value(number)).collect();
-                    let records = values.iter().zip(0..).map(|(value, number)| topic.record(b"the feed", value).partition(number));
+                    let records = values
+                        .iter()
+                        .zip(0..)
+                        .map(|(value, number)| topic.record(b"the feed", value).partition(number));
                     fed += producer.send_batch(records).await? as u64;
                     tokio::time::sleep(PACE).await;
                 }

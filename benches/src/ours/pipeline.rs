@@ -83,7 +83,8 @@ pub(crate) fn without_transactions(load: &Load) -> Outcome<Sample> {
                 let (out, copying, producer) = (out.clone(), copying.clone(), producer.clone());
                 async move {
                     Ok::<_, Error>(Completion::later(async move {
-                        let records: Vec<_> = batch.iter().map(|record| out.record(record.key(), record.value())).collect();
+                        let records: Vec<_> =
+                            batch.iter().map(|record| out.record(record.key(), record.value())).collect();
                         copying.finished(producer.send_batch(records).await? as u64);
                         Ok::<_, BatchError>(())
                     }))

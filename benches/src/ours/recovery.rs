@@ -103,7 +103,13 @@ fn taken_over(
     let mut batches = 0;
     while batches < BATCHES || survivor.health().assigned + partitions.len() != 8 {
         let line = lines.next().ok_or("the member that was to be killed has ended")??;
-        partitions = line.split(' ').map(str::parse).collect::<Result<BTreeSet<i32>, _>>()?.union(&partitions).copied().collect();
+        partitions = line
+            .split(' ')
+            .map(str::parse)
+            .collect::<Result<BTreeSet<i32>, _>>()?
+            .union(&partitions)
+            .copied()
+            .collect();
         batches += 1;
         if batches > 1_000 {
             return Err(format!("the members have {partitions:?} and {} partitions", survivor.health().assigned).into());

@@ -53,7 +53,8 @@ pub(crate) fn large_in_lanes(load: &Load) -> Outcome<Sample> {
             // Whole transactions for each.
             let each = (load.messages / LANES / LARGE).max(1) * LARGE;
             let window = Window::open();
-            let shares = writers.iter_mut().zip(0..).map(|(writer, lane)| writer.write(lane * each..(lane + 1) * each, LARGE));
+            let shares =
+                writers.iter_mut().zip(0..).map(|(writer, lane)| writer.write(lane * each..(lane + 1) * each, LARGE));
             try_join_all(shares).await?;
             let used = window.close();
             for writer in writers {

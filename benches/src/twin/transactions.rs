@@ -34,7 +34,8 @@ fn run(load: &Load, size: u64) -> Outcome<Sample> {
         checked(unsafe { c::rd_kafka_init_transactions(client.handle, NO_TIMEOUT) })?;
         let topic = client.topic(&load.topic)?;
         transaction(&client, || {
-            (0..PARTITIONS).try_for_each(|partition| produce(&topic, partition, b"warm up!", stamp, of_warm_up(0, partition)))
+            (0..PARTITIONS)
+                .try_for_each(|partition| produce(&topic, partition, b"warm up!", stamp, of_warm_up(0, partition)))
         })?;
         let keys = Load::keys();
         let window = Window::open();
