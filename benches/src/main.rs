@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     let hidden = match arguments.next().as_deref() {
         Some(broker::MOCK_COMMAND) => Some(broker::serve_mock()),
         Some(instructions::SIDE_COMMAND) => Some(instructions::run_side(arguments)),
-        Some(ours::recovery::MEMBER_COMMAND) => Some(ours::recovery::be_member(arguments)),
+        Some(ours::failover::MEMBER_COMMAND) => Some(ours::failover::be_member(arguments)),
         _ => None,
     };
     let outcome = match hidden {

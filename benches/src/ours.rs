@@ -11,7 +11,7 @@ mod latency;
 pub(crate) mod offset_map;
 pub(crate) mod pipeline;
 mod produce;
-pub(crate) mod recovery;
+pub(crate) mod failover;
 pub(crate) mod serde;
 pub(crate) mod ticker;
 pub(crate) mod tracker;
