@@ -47,6 +47,8 @@ pub(crate) enum Unit {
     Microseconds,
     /// Less is better: the mean of a round.
     Nanoseconds,
+    /// Less is better.
+    Bytes,
 }
 
 impl Unit {
@@ -55,6 +57,7 @@ impl Unit {
             Self::MessagesASecond => "msg/s",
             Self::Microseconds => "us",
             Self::Nanoseconds => "ns",
+            Self::Bytes => "bytes",
         }
     }
 
@@ -128,6 +131,8 @@ pub(crate) enum Keyed {
 }
 
 const C_PRODUCE: Peer = Peer { name: "C produce loop", side: twin::produce };
+
+const PLAIN: Peer = Peer { name: "ours, without a recovery", side: ours::recovery::plain };
 
 const SAFE_TRANSACTIONS: Peer = Peer { name: "rdkafka's safe calls", side: peers::transactions::of_ten };
 
@@ -264,6 +269,24 @@ pub(crate) const CASES: &[Case] = &[
         hot: true,
     },
     Case {
+        name: "dialect-read",
+        about: "a record with ten headers, asked whether it is a dead letter: none, and one of Spring's",
+        unit: Unit::Nanoseconds,
+        starts: Starts::Nowhere,
+        messages: 1_000_000,
+        linger_ms: 0,
+        ours: ours::dialect::undecided,
+        baseline: Peer { name: "a map of the headers, none", side: ours::dialect::map_undecided },
+        second: None,
+        further: Some(Further {
+            key: "second",
+            ours: ours::dialect::dead_letter,
+            baseline: Peer { name: "a map of the headers, Spring's", side: ours::dialect::map_dead_letter },
+            second: None,
+        }),
+        hot: true,
+    },
+    Case {
         name: "offset-map",
         about: "10,000 records, each second one finished at random, written and read",
         unit: Unit::Microseconds,
@@ -331,6 +354,94 @@ pub(crate) const CASES: &[Case] = &[
         baseline: Peer { name: "C commit_queue", side: twin::commit_queue },
         second: None,
         further: None,
+        hot: false,
+    },
+    Case {
+        name: "recovery-pipeline-none",
+        about: "a handler in a recovery, no record fails",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::recovery::none_fail,
+        baseline: PLAIN,
+        second: None,
+        further: None,
+        hot: true,
+    },
+    Case {
+        name: "recovery-pipeline-one",
+        about: "1 % dead-lettered, until the last is acknowledged",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::recovery::one_percent,
+        baseline: PLAIN,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "recovery-pipeline-ten",
+        about: "10 % dead-lettered, until the last is acknowledged",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Full,
+        messages: 1_000_000,
+        linger_ms: 5,
+        ours: ours::recovery::ten_percent,
+        baseline: PLAIN,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "retry-isolation",
+        about: "5,000 records a second of 1,000 keys, one of which fails for ever: p99 of the others, from send to handler",
+        unit: Unit::Microseconds,
+        starts: Starts::Empty,
+        messages: 50_000,
+        linger_ms: 0,
+        ours: ours::recovery::one_sick,
+        baseline: Peer { name: "all keys are well", side: ours::recovery::all_well },
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "retry-delay",
+        about: "100,000 records wait for 100 different times: p99 of how late they are tried, without an order and with",
+        unit: Unit::Microseconds,
+        starts: Starts::Empty,
+        messages: 100_000,
+        linger_ms: 5,
+        ours: ours::recovery::delay,
+        baseline: Peer { name: "the goal, 50 ms", side: ours::recovery::delay_goal },
+        second: None,
+        further: Some(Further {
+            key: "in_order",
+            ours: ours::recovery::delay_in_order,
+            baseline: Peer { name: "the goal, 50 ms", side: ours::recovery::delay_goal },
+            second: None,
+        }),
+        hot: false,
+    },
+    Case {
+        name: "retry-memory",
+        about: "the same: memory a waiting record beside its own bytes",
+        unit: Unit::Bytes,
+        starts: Starts::Empty,
+        messages: 100_000,
+        linger_ms: 5,
+        ours: ours::recovery::memory,
+        baseline: Peer { name: "the goal, 256 bytes", side: ours::recovery::memory_goal },
+        second: None,
+        further: Some(Further {
+            key: "in_order",
+            ours: ours::recovery::memory_in_order,
+            baseline: Peer { name: "the goal, 256 bytes", side: ours::recovery::memory_goal },
+            second: None,
+        }),
         hot: false,
     },
     Case {
@@ -461,19 +572,6 @@ pub(crate) const CASES: &[Case] = &[
         hot: true,
     },
     Case {
-        name: "avro-encode-bare",
-        about: "the same, against libraries that know no registry",
-        unit: Unit::MessagesASecond,
-        starts: Starts::Nowhere,
-        messages: 1_000_000,
-        linger_ms: 0,
-        ours: ours::serde::avro_encode,
-        baseline: Peer { name: "serde_avro_fast with a prefix", side: peers::serde::fast_encode },
-        second: Some(Peer { name: "bare apache-avro", side: peers::serde::apache_encode }),
-        further: None,
-        hot: true,
-    },
-    Case {
         name: "avro-decode",
         about: "to a struct that owns its strings",
         unit: Unit::MessagesASecond,
@@ -487,19 +585,6 @@ pub(crate) const CASES: &[Case] = &[
         hot: true,
     },
     Case {
-        name: "avro-decode-bare",
-        about: "the same, against libraries that know no registry",
-        unit: Unit::MessagesASecond,
-        starts: Starts::Nowhere,
-        messages: 1_000_000,
-        linger_ms: 0,
-        ours: ours::serde::avro_decode,
-        baseline: Peer { name: "serde_avro_fast", side: peers::serde::fast_decode },
-        second: Some(Peer { name: "bare apache-avro", side: peers::serde::apache_decode }),
-        further: None,
-        hot: true,
-    },
-    Case {
         name: "avro-decode-borrowed",
         about: "to a struct that borrows its strings",
         unit: Unit::MessagesASecond,
@@ -508,19 +593,6 @@ pub(crate) const CASES: &[Case] = &[
         linger_ms: 0,
         ours: ours::serde::avro_borrow,
         baseline: Peer { name: "schema_registry_converter", side: peers::serde::avro_decode },
-        second: None,
-        further: None,
-        hot: true,
-    },
-    Case {
-        name: "avro-decode-borrowed-bare",
-        about: "the same, against libraries that know no registry",
-        unit: Unit::MessagesASecond,
-        starts: Starts::Nowhere,
-        messages: 1_000_000,
-        linger_ms: 0,
-        ours: ours::serde::avro_borrow,
-        baseline: Peer { name: "serde_avro_fast", side: peers::serde::fast_borrow },
         second: None,
         further: None,
         hot: true,

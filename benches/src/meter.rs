@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "counting allocations means being the global allocator, which is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -35,6 +35,13 @@ static COUNTING: Counting = Counting(chosen::ALLOCATOR);
 
 /// Counts only what Rust code asks for: C code calls `malloc` and does not pass here.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes that Rust code holds, as it asked for them.
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+/// How many bytes Rust code holds on all threads, without what the allocator adds.
+pub(crate) fn live_bytes() -> i64 {
+    LIVE.load(Ordering::Relaxed)
+}
 
 struct Counting(chosen::Allocator);
 
@@ -43,23 +50,27 @@ struct Counting(chosen::Allocator);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        LIVE.fetch_add(new_size as i64 - layout.size() as i64, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `realloc`; the block came from the same allocator.
         unsafe { self.0.realloc(pointer, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `dealloc`; the block came from the same allocator.
         unsafe { self.0.dealloc(pointer, layout) }
     }

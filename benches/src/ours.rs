@@ -3,7 +3,9 @@
 
 pub(crate) mod commit;
 mod consume;
+pub(crate) mod dialect;
 pub(crate) mod efficiency;
+pub(crate) mod failover;
 mod fill;
 mod group;
 pub(crate) mod keyed;
@@ -11,7 +13,7 @@ mod latency;
 pub(crate) mod offset_map;
 pub(crate) mod pipeline;
 mod produce;
-pub(crate) mod failover;
+pub(crate) mod recovery;
 pub(crate) mod serde;
 pub(crate) mod ticker;
 pub(crate) mod tracker;

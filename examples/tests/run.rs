@@ -360,3 +360,29 @@ fn the_readme_example_runs_until_ctrl_c() {
     assert!(lines.any(|line| line == "1 handled"));
     end(example);
 }
+
+#[test]
+fn retry_and_dead_letter_accounts_for_every_order() {
+    let out = end(start(env!("CARGO_BIN_EXE_retry_and_dead_letter")));
+    let letters = ["o-2: declined", "o-5: declined", "o-7: attempts", "o-x: decode"];
+    assert_says(&out, &letters.map(|letter| format!("dead letter {letter}")).each_ref().map(String::as_str));
+    assert_says(&out, &["o-3 is charged, at call 4", "charged: "]);
+}
+
+#[test]
+fn ordered_retry_keeps_the_order_of_a_key_and_holds_up_no_other() {
+    let out = end(start(env!("CARGO_BIN_EXE_ordered_retry")));
+    assert_says(&out, &["KeepOrder: the others were booked", "; 0 movements out of order"]);
+}
+
+#[test]
+fn outage_breaker_blames_no_record() {
+    let out = end(start(env!("CARGO_BIN_EXE_outage_breaker")));
+    assert_says(&out, &["500 of 500 charged, 0 dead letters"]);
+}
+
+#[test]
+fn batch_bisect_inserts_all_rows_but_one() {
+    let out = end(start(env!("CARGO_BIN_EXE_batch_bisect")));
+    assert_says(&out, &["999 of 1000 rows are in the table"]);
+}

@@ -10,16 +10,21 @@
 //! lane drains them by the batch. A partition whose handler is slow is not polled; librdkafka then stops fetching it.
 
 mod builder;
+mod run;
 mod group;
 mod concurrency;
 mod handler;
 mod listener;
 mod interceptor;
+mod spawned;
 mod handle;
 mod control;
+mod command;
+mod lives;
 mod arrival;
 mod rebalance;
 mod commit;
+mod leaving;
 mod watchdog;
 mod lag;
 mod metrics;
@@ -44,7 +49,7 @@ mod received;
 mod kept;
 mod report;
 
-pub use builder::{Consumer, ConsumerBuilder, Guarantee, StartFrom};
+pub use builder::{ConsumerBuilder, Guarantee, StartFrom};
 pub use concurrency::{Batching, Concurrency};
 pub use group::{Assignor, GroupProtocol};
 pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, StuckHandler};
@@ -55,7 +60,9 @@ pub(crate) use kept::Kept;
 pub use listener::{Assigned, BoxError, RebalanceListener, StartAt};
 pub use received::{FailedRecord, RawBatch, RawReceived, RawRef, Received, Undecoded};
 pub use report::ConsumerReport;
+pub use run::Consumer;
 pub use schedule::{Bell, Schedule, Turn};
 pub(crate) use source::{Entry, Hold, Inbox, Outlet, Portion, Source, inbox};
+pub use spawned::RunningConsumer;
 pub use stream::{Acknowledgeable, PartitionStream, PartitionStreams, RecordStream};
 pub use watchdog::OnStuck;

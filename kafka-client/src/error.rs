@@ -65,6 +65,7 @@ struct Inner {
     fatal: bool,
     code: Option<&'static str>,
     operation: Option<&'static str>,
+    group: Option<Arc<str>>,
     topic: Option<String>,
     partition: Option<i32>,
     offset: Option<i64>,
@@ -80,6 +81,7 @@ impl Error {
             fatal: false,
             code: None,
             operation: None,
+            group: None,
             topic: None,
             partition: None,
             offset: None,
@@ -127,6 +129,11 @@ impl Error {
 
     pub(crate) fn with_operation(mut self, operation: &'static str) -> Self {
         self.change().operation.get_or_insert(operation);
+        self
+    }
+
+    pub(crate) fn with_group(mut self, group: &Arc<str>) -> Self {
+        self.change().group.get_or_insert_with(|| group.clone());
         self
     }
 
@@ -183,6 +190,11 @@ impl Error {
     /// What was being done: `send`, `commit`, `ensure topics`.
     pub fn operation(&self) -> Option<&'static str> {
         self.inner.operation
+    }
+
+    /// The group of the consumer that it happened to, where it ended one.
+    pub fn group(&self) -> Option<&str> {
+        self.inner.group.as_deref()
     }
 
     /// The topic it happened on.
@@ -283,6 +295,7 @@ impl fmt::Debug for Error {
             .field("fatal", &inner.fatal)
             .field("code", &inner.code)
             .field("operation", &inner.operation)
+            .field("group", &inner.group)
             .field("topic", &inner.topic)
             .field("partition", &inner.partition)
             .field("offset", &inner.offset)

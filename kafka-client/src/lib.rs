@@ -38,8 +38,8 @@ pub use consumer::{
     Acknowledgeable, Assigned, Assignor, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency,
     Consumer, ConsumerBuilder, ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GivenBack,
     GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck, PartitionStatus, PartitionStream,
-    PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler, Schedule,
-    StartAt, StartFrom, StuckHandler, Turn, Undecoded,
+    PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler,
+    RunningConsumer, Schedule, StartAt, StartFrom, StuckHandler, Turn, Undecoded,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};
@@ -58,8 +58,8 @@ pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
 pub use transaction::{
-    Batch, Decision, ExactlyOnce, ExactlyOnceBuilder, Pipeline, Poisoned, ReadyPipeline, Transaction,
-    TransactionalProducer, TransactionalProducerBuilder, Undone,
+    Batch, Decision, ExactlyOnce, ExactlyOnceBuilder, Handed, Pipeline, Poisoned, ReadyPipeline, Transaction,
+    TransactionalProducer, TransactionalProducerBuilder, TransactionalRoutes, Undone,
 };
 
 /// For `benches` of this workspace alone; no promise is made about it.

@@ -22,8 +22,10 @@ mod batch;
 mod touched;
 mod patience;
 mod hook;
+mod routes;
 
 pub use batch::{Batch, Decision, Poisoned, Undone};
 pub use handle::Transaction;
 pub use producer::{TransactionalProducer, TransactionalProducerBuilder};
+pub use routes::{Handed, TransactionalRoutes};
 pub use runner::{ExactlyOnce, ExactlyOnceBuilder, Pipeline, ReadyPipeline};

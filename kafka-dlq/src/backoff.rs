@@ -158,7 +158,9 @@ impl Backoff {
     }
 
     fn delay(&self, tried: &Tried) -> Duration {
-        let spread = f64::from(self.jitter) / 100.0 * tried.random.clamp(0.0, 1.0);
+        // What is no number counts as 0.
+        let random = if tried.random.is_nan() { 0.0 } else { tried.random.clamp(0.0, 1.0) };
+        let spread = f64::from(self.jitter) / 100.0 * random;
         match self.delay {
             Delay::Fixed(delay) => delay.mul_f64(1.0 - spread),
             Delay::Exponential { first, most } => {

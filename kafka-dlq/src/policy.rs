@@ -32,6 +32,51 @@ impl Decision {
     }
 }
 
+/// Decides what to do with a record by the handler's own error. A function of the error is one.
+pub trait Policy<E>: Send + Sync + 'static {
+    /// What to do with a record whose handler has failed with this.
+    fn decide(&self, error: &E) -> Decision;
+
+    /// Of a batch: the index of the record that the error is about, where it says so.
+    fn index(&self, error: &E) -> Option<usize> {
+        let _ = error;
+        None
+    }
+}
+
+impl<E, F: Fn(&E) -> Decision + Send + Sync + 'static> Policy<E> for F {
+    fn decide(&self, error: &E) -> Decision {
+        self(error)
+    }
+}
+
+/// A policy whose errors name records of a batch; made by [`Recovery::index`](crate::Recovery::index).
+#[derive(Clone, Debug)]
+pub struct Named<P, I> {
+    pub(crate) policy: P,
+    pub(crate) index: I,
+}
+
+impl<E, P: Policy<E>, I: Fn(&E) -> Option<usize> + Send + Sync + 'static> Policy<E> for Named<P, I> {
+    fn decide(&self, error: &E) -> Decision {
+        self.policy.decide(error)
+    }
+
+    fn index(&self, error: &E) -> Option<usize> {
+        (self.index)(error)
+    }
+}
+
+/// The same for every error.
+#[derive(Clone, Debug)]
+pub struct Always(pub(crate) Decision);
+
+impl<E> Policy<E> for Always {
+    fn decide(&self, _: &E) -> Decision {
+        self.0.clone()
+    }
+}
+
 /// What a recovery has to work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Means {

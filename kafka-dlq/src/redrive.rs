@@ -14,7 +14,11 @@ mod plan;
 mod pace;
 mod report;
 mod survey;
+mod discard;
 mod run;
+mod execute;
+#[cfg(feature = "expressions")]
+mod expression;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +44,9 @@ pub use target::Target;
 /// others by what it selects and where it sends: another selection starts from the beginning, and what one job leaves is
 /// there for the next.
 ///
+/// Kafka forgets the progress of a group that nobody uses for `offsets.retention.minutes` (7 days): a job that is run again
+/// later than that begins anew. Give it [limits of time or offsets](Selection) then.
+///
 /// A job ends when it has seen what stood in the topic when it began. The order of each partition is kept.
 ///
 /// ```no_run
@@ -64,10 +71,14 @@ pub struct Redrive {
     stop_on_repeat: bool,
     audit: Option<String>,
     who: String,
-    progress: Option<Arc<dyn Fn(&Progress) + Send + Sync>>,
+    progress: Option<Tell>,
+    /// Whether it writes marks, instead of sending back.
+    marks: bool,
     /// Whether what is done cannot be told by the options alone.
     needs_name: bool,
 }
+
+type Tell = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// How often a record is sent back, unless set.
 const DEFAULT_LOOP_CAP: u32 = 5;
@@ -84,6 +95,7 @@ impl Redrive {
             loop_cap: DEFAULT_LOOP_CAP,
             parking: None,
             transform: None,
+            changes: None,
             check: None,
         };
         Self {
@@ -97,6 +109,7 @@ impl Redrive {
             audit: None,
             who: String::new(),
             progress: None,
+            marks: false,
             needs_name: false,
         }
     }
@@ -220,14 +233,7 @@ impl Redrive {
 
     /// The name of the job.
     pub fn job_name(&self) -> String {
-        self.job.clone().unwrap_or_else(|| {
-            let orders = &self.orders;
-            let told = format!(
-                "{:?}|{:?}|{:?}|{}|{}",
-                orders.selection, orders.target, orders.shape, orders.accept_damage, orders.duplicates
-            );
-            format!("{:016x}", fnv(told.as_bytes()))
-        })
+        self.job.clone().unwrap_or_else(|| format!("{:016x}", fnv(self.orders.told().as_bytes())))
     }
 
     /// The consumer group under which the job's progress is committed.

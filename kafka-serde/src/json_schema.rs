@@ -1,5 +1,6 @@
 //! JSON with registered schemas, and its validation.
 
+mod document;
 mod validator;
 
 #[cfg(test)]
@@ -133,7 +134,7 @@ impl<T> JsonSchema<T> {
     }
 
     /// Sets when documents are checked, overriding the default, never. Corresponds to `json.fail.invalid.schema`. A check
-    /// takes the document as a tree, which costs allocations on both ways.
+    /// reads the document into a tree of its own, which costs an allocation or two for each object and list in it.
     pub fn validation(self, validation: Validation) -> Self {
         let format = JsonFormat { title: self.registered.format().title.clone(), validation };
         Self { registered: self.registered.with_format(format), validation, ..self }
@@ -163,11 +164,12 @@ impl<T: Serialize + 'static> Serializer for JsonSchema<T> {
     #[inline]
     fn serialize(&self, value: &T, to: &mut Target<'_>, out: &mut Vec<u8>) -> Result<Encoded, Stop> {
         self.registered.encode(to, out, |validator, out| {
-            if let Some(validator) = validator {
-                let document = serde_json::to_value(value).map_err(json::unencodable)?;
-                validator.check(&document, ErrorKind::Unencodable)?;
+            let from = out.len();
+            serde_json::to_writer(&mut *out, value).map_err(json::unencodable)?;
+            match validator {
+                Some(validator) => validator.check(&out[from..], ErrorKind::Unencodable),
+                None => Ok(()),
             }
-            serde_json::to_writer(out, value).map_err(json::unencodable)
         })
     }
 }
@@ -179,11 +181,10 @@ impl<T: DeserializeOwned + Send + 'static> Deserializer for JsonSchema<T> {
     fn deserialize(&self, bytes: Option<&[u8]>, from: &Source<'_>) -> Result<T, Stop> {
         self.registered.decode(bytes, from, |validator, frame| {
             let data = frame.data()?;
-            let Some(validator) = validator else { return json::read(data) };
-            let document: serde_json::Value = json::read(data)?;
-            validator.check(&document, ErrorKind::Malformed)?;
-            // From the tree, by reference: a failure is told by the text, with line and column.
-            T::deserialize(&document).or_else(|_| json::read(data))
+            if let Some(validator) = validator {
+                validator.check(data, ErrorKind::Malformed)?;
+            }
+            json::read(data)
         })
     }
 }

@@ -164,7 +164,7 @@ where
         }
         async { Ok::<_, Error>(()) }
     };
-    let consumer = kafka().consumer(&unique("reader")).route(&topic, handler).build().unwrap();
+    let consumer = kafka().consumer(unique("reader")).route(&topic, handler).build().unwrap();
     let finished = consumer.run_until(done.notified());
     tokio::time::timeout(std::time::Duration::from_secs(60), finished).await.expect("all are read").unwrap();
     std::mem::take(&mut read.lock())

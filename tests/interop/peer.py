@@ -6,7 +6,7 @@
 #
 # What JSON cannot say is said by {"$bytes": hex}, {"$decimal": text}, {"$uuid": text}, {"$millis": number}; a null value
 # is a tombstone.
-import datetime, decimal, json, sys, uuid
+import datetime, decimal, functools, json, sys, uuid
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.schema_registry import (
@@ -48,6 +48,7 @@ def freeze(value):
     return value
 
 
+@functools.cache
 def messages():
     """shop.Outer has a map, which makes a message of its own in front of the others."""
     file = descriptor_pb2.FileDescriptorProto(name="shop.proto", package="shop", syntax="proto3")
@@ -65,7 +66,8 @@ def messages():
     outer.field.add(name="inner", number=2, type=11, label=1, type_name=".shop.Outer.Inner")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    # The serializer wants the very class that it was made with.
+    return functools.cache(lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name)))
 
 
 def serializer(job, part, registry):

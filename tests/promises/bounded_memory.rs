@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_client::{Concurrency, Consumer, Error, Received};
+use kafka_client::{Concurrency, Error, Received};
 use tests::harness::{Cluster, eventually, oracle, unique};
-use tokio::sync::oneshot;
 
 use crate::given::{self, Lines};
 use crate::group::{Account, Door, SOON, commits, fill, quick};
@@ -47,10 +46,9 @@ async fn what_is_taken_stays_within_its_bound_while_other_partitions_flow() {
             Ok::<_, Error>(())
         }
     };
-    let consumer: Consumer =
-        quick(&given::kafka(), &group).max_buffered_bytes(MOST).route(&topic, handler).build().unwrap();
-    let (handle, (stop, stopped)) = (consumer.handle(), oneshot::channel::<()>());
-    let running = tokio::spawn(consumer.run_until(stopped));
+    let running =
+        quick(&given::kafka(), &group).max_buffered_bytes(MOST).route(&topic, handler).build().unwrap().spawn();
+    let handle = running.handle().clone();
     let mut most = 0;
     eventually("all of the other partition is handled", SOON, async || {
         let stalled = handle.partitions().await.unwrap().into_iter().find(|one| one.partition.partition() == 0);
@@ -66,8 +64,7 @@ async fn what_is_taken_stays_within_its_bound_while_other_partitions_flow() {
     assert!((MOST / 2..MOST + PORTION).contains(&most), "{most} of {} bytes were taken", 3_000 * 10 * KIB);
     door.open();
     commits(&group, &topic, &[(0, 3_000), (1, 3_000)]).await;
-    drop(stop);
-    let report = running.await.unwrap().unwrap();
+    let report = running.stop().await.unwrap();
     assert_eq!((report.handled, account.offsets(0)), (6_000, (0..3_000).collect()));
 }
 
@@ -79,9 +76,8 @@ async fn no_more_records_are_taken_than_allowed_one_by_one_and_by_key() {
         let pass = door.clone();
         let handler = move |_: Received<String, String>| pass.pass(0);
         let consumer = quick(&given::kafka(), &group).max_buffered_records(20);
-        let consumer: Consumer = consumer.route_concurrent(&topic, concurrency, handler).build().unwrap();
-        let (handle, (stop, stopped)) = (consumer.handle(), oneshot::channel::<()>());
-        let running = tokio::spawn(consumer.run_until(stopped));
+        let running = consumer.route_concurrent(&topic, concurrency, handler).build().unwrap().spawn();
+        let handle = running.handle().clone();
         let taken = async || handle.partitions().await.unwrap().iter().map(|one| one.buffered_records).sum::<usize>();
         eventually("something is taken", SOON, async || taken().await > 0).await;
         for _ in 0..10 {
@@ -90,8 +86,7 @@ async fn no_more_records_are_taken_than_allowed_one_by_one_and_by_key() {
         }
         door.open();
         commits(&group, &topic, &[(0, 2_000)]).await;
-        drop(stop);
-        assert_eq!(running.await.unwrap().unwrap().handled, 2_000, "{concurrency:?}");
+        assert_eq!(running.stop().await.unwrap().handled, 2_000, "{concurrency:?}");
     }
 }
 

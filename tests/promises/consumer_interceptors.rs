@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kafka_client::{
-    Batching, BoxError, Concurrency, Consumer, ConsumerBuilder, ConsumerInterceptor, Error, FailedRecord, Incoming,
-    RawBatch, Received, StartAt, TopicPartition,
+    Batching, BoxError, Concurrency, ConsumerBuilder, ConsumerInterceptor, Error, FailedRecord, Incoming, RawBatch,
+    Received, StartAt, TopicPartition,
 };
 use parking_lot::Mutex;
 use tests::harness::{Cluster, Logs, eventually, oracle, unique};
-use tokio::sync::oneshot;
 
 use crate::given::{self, Lines};
 use crate::group::{Door, Member, SOON, Taken, commits, committed, quick};
@@ -157,15 +156,12 @@ async fn a_record_that_is_handed_out_again_is_seen_again() {
     crate::group::fill(&topic, 0, 5);
     let (group, watching) = (unique("billing"), Watching::good());
     let handler = async |_: Received<String, String>| Ok::<_, Error>(());
-    let consumer: Consumer =
-        quick(&given::kafka(), &group).interceptor(watching.clone()).route(&topic, handler).build().unwrap();
-    let (handle, (stop, stopped)) = (consumer.handle(), oneshot::channel::<()>());
-    let running = tokio::spawn(consumer.run_until(stopped));
+    let consumer = quick(&given::kafka(), &group).interceptor(watching.clone()).route(&topic, handler);
+    let running = consumer.build().unwrap().spawn();
     commits(&group, &topic, &[(0, 5)]).await;
-    handle.seek((topic.name(), 0), StartAt::Offset(3)).await.unwrap();
+    running.handle().seek((topic.name(), 0), StartAt::Offset(3)).await.unwrap();
     eventually("the last two are seen again", SOON, async || watching.offsets() == [0, 1, 2, 3, 4, 3, 4]).await;
-    drop(stop);
-    running.await.unwrap().unwrap();
+    running.stop().await.unwrap();
 }
 
 /// A commit is told once it is confirmed: not before, none twice, and the last one of all.

@@ -4,10 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka_client::{Consumer, ConsumerBuilder, ConsumerHandle, ConsumerReport, Error, OnStuck, Received};
+use kafka_client::{ConsumerBuilder, Error, OnStuck, Received, RunningConsumer};
 use tests::harness::{Cluster, eventually, oracle, unique};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::given;
 use crate::group::{Door, Member, SOON, commits, fill, quick};
@@ -30,23 +28,8 @@ const METRICS: [(&str, &[&str]); 13] = [
     ("kafka_consumer_stuck_handlers", &[]),
 ];
 
-struct Running {
-    handle: ConsumerHandle,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<ConsumerReport, Error>>,
-}
-
-impl Running {
-    fn start(builder: ConsumerBuilder) -> Self {
-        let consumer: Consumer = builder.build().unwrap_or_else(|e| panic!("{e}"));
-        let (handle, (stop, stopped)) = (consumer.handle(), oneshot::channel());
-        Self { handle, stop, task: tokio::spawn(consumer.run_until(stopped)) }
-    }
-
-    async fn stop(self) -> ConsumerReport {
-        drop(self.stop);
-        tokio::time::timeout(SOON, self.task).await.expect("it ends").unwrap().unwrap_or_else(|e| panic!("{e}"))
-    }
+fn start(builder: ConsumerBuilder) -> RunningConsumer {
+    builder.build().unwrap_or_else(|e| panic!("{e}")).spawn()
 }
 
 /// What a group's numbers are, by the last part of their names.
@@ -73,7 +56,7 @@ async fn each_metric_is_right_after_known_traffic_and_is_labelled_by_group_and_t
         .handler_limit(Duration::from_millis(500), OnStuck::Warn)
         .on_failed_record(async |_| Ok::<_, Error>(()))
         .route(&topic, handler);
-    let running = Running::start(consumer);
+    let running = start(consumer);
     commits(&group, &topic, &[(0, 30), (1, 21)]).await;
     let quiet = [("in_flight", 0.0), ("buffered_records", 0.0), ("buffered_bytes", 0.0), ("exposure", 0.0)];
     become_(numbers, &group, &[("records_handled_total", 50.0), ("records_failed_total", 1.0)]).await;
@@ -88,15 +71,15 @@ async fn each_metric_is_right_after_known_traffic_and_is_labelled_by_group_and_t
     become_(numbers, &group, &[("exposure", 1.0), ("stuck_handlers", 1.0), ("records_handled_total", 50.0)]).await;
 
     // A paused partition is not fetched, and counts all the same.
-    running.handle.pause([(topic.name(), 1)]).await.unwrap();
+    running.handle().pause([(topic.name(), 1)]).await.unwrap();
     fill(&topic, 1, 7);
     become_(numbers, &group, &[("paused_partitions", 1.0), ("lag", 17.0)]).await;
-    running.handle.resume([(topic.name(), 1)]).await.unwrap();
+    running.handle().resume([(topic.name(), 1)]).await.unwrap();
     door.open();
     become_(numbers, &group, &[("records_handled_total", 67.0), ("lag", 0.0), ("paused_partitions", 0.0)]).await;
     become_(numbers, &group, &quiet).await;
 
-    let report = running.stop().await;
+    let report = running.stop().await.unwrap();
     assert_eq!((report.handled, report.failed), (67, 1));
     assert_eq!(numbers.gauges_above_zero(&group), [] as [String; 0], "nothing stays behind");
     become_(numbers, &group, &[("records_handled_total", 67.0), ("records_failed_total", 1.0)]).await;
@@ -130,14 +113,14 @@ async fn lag_is_right_before_anything_is_finished() {
     fill(&topic, 1, 9);
     let pass = door.clone();
     let handler = move |record: Received<String, String>| pass.pass(record.offset());
-    let running = Running::start(quick(&given::kafka(), &group).route(&topic, handler));
+    let running = start(quick(&given::kafka(), &group).route(&topic, handler));
     // One partition is paused before it is assigned, so that nobody has ever looked at it; the other hangs at once.
-    running.handle.pause([(topic.name(), 1)]).await.unwrap();
+    running.handle().pause([(topic.name(), 1)]).await.unwrap();
     become_(numbers, &group, &[("lag", 17.0)]).await;
-    running.handle.resume([(topic.name(), 1)]).await.unwrap();
+    running.handle().resume([(topic.name(), 1)]).await.unwrap();
     door.open();
     become_(numbers, &group, &[("lag", 0.0)]).await;
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_client::{BoxError, Decision, Error, ErrorKind, Kafka, Pipeline, Received};
+use kafka_client::{
+    BoxError, Decision, Error, ErrorKind, Json, Kafka, Pipeline, Received, Topic, TopicPartition, Transaction, Utf8,
+};
 use parking_lot::Mutex;
 use tests::harness::oracle::{self, Isolation};
 use tests::harness::{Cluster, eventually, unique};
@@ -264,4 +266,91 @@ async fn settings_that_contradict_each_other_are_refused_by_name() {
     let routed =
         routed.route(&topic, async |_: Input| Ok::<_, Error>(())).build().expect_err("no transactions").to_string();
     assert!(routed.contains("exactly_once"), "{routed}");
+}
+
+/// The same as a consumer's routes, with a transaction to send in: handlers of their own types for several topics.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handlers_of_several_topics_send_in_the_transaction_of_their_offsets() {
+    let (one, other) = (given::topic("one", 2), given::topic("other", 3));
+    let (to, group) = (given::topic("to", 1), unique("routes"));
+    fill(&one, 500).await;
+    let numbers: Topic<Utf8, Json<u64>> = Topic::new(other.name(), Utf8, Json::new());
+    fill(&other, 300).await;
+    let (out, twice) = (to.clone(), to.clone());
+    let routes = given::kafka()
+        .exactly_once(group)
+        .route(&one, move |record: Input, tx: Transaction| {
+            let out = out.clone();
+            async move { Ok(tx.send(out.record(record.key(), &format!("one {}", record.value()))).await?) }
+        })
+        .route(&numbers, move |record: Received<String, u64>, tx: Transaction| {
+            let out = twice.clone();
+            async move { Ok(tx.send(out.record(record.key(), &format!("twice {}", record.value() * 2))).await?) }
+        })
+        .with(|pipeline| pipeline.commit_interval(Duration::from_millis(20)));
+    let running = start!(routes);
+    eventually("all is handled", SOON, async || committed(&to).len() >= 800).await;
+    running.stop().await;
+    let expected = (0..500).map(|n| format!("one {n}")).chain((0..300).map(|n| format!("twice {}", n * 2)));
+    assert_eq!(counts(&to), expected.map(|value| (value, 1)).collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_goes_with_the_offsets_of_the_transaction() {
+    let (from, to, group) = (given::topic("from", 1), given::topic("to", 1), unique("notes"));
+    fill(&from, 50).await;
+    let out = to.clone();
+    let copy = pipeline(&group, &from).process(move |batch, tx| {
+        let out = out.clone();
+        async move {
+            for record in &batch {
+                let partition = TopicPartition::new(record.topic(), record.partition());
+                let refused = tx.set_offset_metadata(&partition, "x".repeat(4_097)).unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::TooLarge);
+                tx.set_offset_metadata(&partition, format!("behind {}", record.value()))?;
+                tx.send(out.record(record.key(), record.value())).await?;
+            }
+            Ok(())
+        }
+    });
+    let copy = start!(copy);
+    eventually("all is copied", SOON, async || committed(&to).len() >= 50).await;
+    copy.stop().await;
+    let offsets = given::kafka().admin().group_offsets(&group).await.unwrap();
+    let offset = offsets[0].as_ref().unwrap();
+    assert_eq!((offset.topic(), offset.offset(), offset.metadata()), (from.name(), Some(50), &b"behind 49"[..]));
+}
+
+/// A record whose processing hangs would time out every transaction it is in. It is found, and goes to the dead letters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_hangs_for_ever_is_isolated_before_the_transaction_times_out() {
+    let (from, to, dead) = (given::topic("from", 1), given::topic("to", 1), given::topic("dead", 1));
+    fill(&from, 40).await;
+    let (out, letters) = (to.clone(), dead.name().to_owned());
+    let copy = pipeline(&unique("hangs"), &from)
+        .transaction_timeout(Duration::from_secs(1))
+        .max_records(8)
+        .attempts(2)
+        .dead_letter(move |poisoned, tx| {
+            let letters = letters.clone();
+            async move { Ok(tx.send(poisoned.into_record().for_topic(letters)).await?) }
+        })
+        .process(move |batch, tx| {
+            let out = out.clone();
+            async move {
+                for record in &batch {
+                    if record.value() == "21" {
+                        std::future::pending::<()>().await;
+                    }
+                    tx.send(out.record(record.key(), record.value())).await?;
+                }
+                Ok(())
+            }
+        });
+    let copy = start!(copy);
+    eventually("all is accounted for", SOON, async || committed(&to).len() + committed(&dead).len() >= 40).await;
+    copy.stop().await;
+    assert_eq!(committed(&dead), ["21"]);
+    assert_eq!(counts(&to).len(), 39);
+    assert!(counts(&to).values().all(|count| *count == 1));
 }

@@ -38,7 +38,7 @@ impl Member {
         Self::run(builder.build().unwrap_or_else(|e| panic!("{e}")))
     }
 
-    pub(crate) fn run(consumer: Consumer) -> Self {
+    fn run(consumer: Consumer) -> Self {
         let (stop, stopped) = oneshot::channel();
         Self { stop, task: tokio::spawn(consumer.run_until(stopped)) }
     }

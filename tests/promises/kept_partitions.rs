@@ -67,18 +67,18 @@ async fn longest_pauses(protocol: GroupProtocol) -> Vec<Duration> {
     };
     let b = Member::start(consumer().group_protocol(protocol.clone()).route(&topic, handler));
     eventually("b has a share", SOON, async || *by_b.lock() > 50).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let gone = taken.lock().clone();
-    let kept: Vec<Duration> = pauses
-        .lock()
-        .iter()
-        .filter(|(partition, (last, _))| !gone.contains(partition) && last.elapsed() < Duration::from_millis(400))
-        .map(|(_, (_, longest))| *longest)
-        .collect();
+    let kept = || -> Vec<Duration> {
+        let gone = taken.lock().clone();
+        let read_on = |(partition, (last, _)): &(&i32, &(Instant, Duration))| {
+            !gone.contains(partition) && last.elapsed() < Duration::from_millis(400)
+        };
+        pauses.lock().iter().filter(read_on).map(|(_, (_, longest))| *longest).collect()
+    };
+    eventually(&format!("{protocol:?}: two stay, and are read on"), SOON, async || kept().len() == 2).await;
+    let kept = kept();
     writing.abort();
     b.stop().await;
     a.stop().await;
-    assert_eq!(kept.len(), 2, "{protocol:?}: two stay, and are read on");
     println!("{protocol:?}: kept partitions paused for {kept:?}");
     kept
 }

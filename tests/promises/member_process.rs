@@ -1,6 +1,7 @@
 //! A member of a group in a process of its own, which may be killed or stopped: this very binary again.
 
 use std::env;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl MemberProcess {
     /// How much of its memory is in RAM.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("{status}"));
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
@@ -135,6 +136,9 @@ async fn ours(order: &Order) {
         .set("reconnect.backoff.max.ms", "500")
         .on_rebalance(Tells(pen.clone()))
         .interceptor(Tells(pen.clone()));
+    if let Ok(facilities) = env::var("MEMBER_DEBUG") {
+        member = member.set("debug", facilities);
+    }
     if let Some(drain) = order.time("drain") {
         member = member.drain_timeout(drain);
     }
@@ -154,7 +158,7 @@ async fn ours(order: &Order) {
     let consumer = member.route_concurrent(&topic, concurrency, handler).build().unwrap();
     // Not a task: the threads of the runtime may be blocked.
     std::thread::spawn(move || tell_drains(&logs, &pen));
-    if order.0.contains_key("block") {
+    if order.get("block").is_some() {
         // More than there are threads.
         (0..4).for_each(|_| drop(tokio::spawn(block(order.clone()))));
     }
@@ -177,8 +181,15 @@ async fn block(order: Order) {
 
 fn tell_drains(logs: &Logs, pen: &Pen) {
     let is_drain = |line: &&tests::harness::Line| line.message == "partitions revoked" && line.field("lost") == "false";
-    let mut told = 0;
+    let (mut told, mut shown) = (0, 0);
     loop {
+        // For whoever looks into a child that does not do what it should.
+        if env::var_os("MEMBER_LOGS").is_some() {
+            // Not `eprintln`, which is captured here.
+            let show = |line: &tests::harness::Line| drop(writeln!(std::io::stderr(), "{}: {line}", pen.by()));
+            logs.lines()[shown..].iter().for_each(show);
+            shown = logs.lines().len();
+        }
         let drains = logs.lines().iter().filter(is_drain).count();
         (told..drains).for_each(|_| pen.partition(What::Draining, -1));
         told = drains;

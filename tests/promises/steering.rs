@@ -4,37 +4,52 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use kafka_client::{
-    Assigned, BoxError, Consumer, ConsumerBuilder, ConsumerHandle, ConsumerReport, Error, ErrorKind, OnStuck,
-    RebalanceListener, Received, StartAt, StartFrom, Topic, TopicPartition, Utf8,
+    Assigned, BoxError, ConsumerBuilder, Error, ErrorKind, OnStuck, RebalanceListener, Received, RunningConsumer,
+    StartAt, StartFrom, Topic, TopicPartition, Utf8,
 };
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tests::harness::{Cluster, eventually, oracle, unique};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::given::{self, Lines};
-use crate::group::{Account, Door, SOON, commits, fill, quick};
+use crate::group::{Account, Door, SOON, Taken, commits, fill, quick};
 
-/// A consumer that runs, and its handle.
-struct Running {
-    handle: ConsumerHandle,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<ConsumerReport, Error>>,
+fn start(builder: ConsumerBuilder) -> RunningConsumer {
+    builder.build().unwrap_or_else(|e| panic!("{e}")).spawn()
 }
 
-impl Running {
-    fn start(builder: ConsumerBuilder) -> Self {
-        let consumer: Consumer = builder.build().unwrap();
-        let handle = consumer.handle();
-        let (stop, stopped) = oneshot::channel();
-        Self { handle, stop, task: tokio::spawn(consumer.run_until(stopped)) }
-    }
+#[tokio::test]
+async fn a_spawned_consumer_ends_in_good_order_when_it_is_stopped_or_dropped_and_tells_its_error() {
+    let (topic, group, account) = (given::topic("orders", 1), unique("billing"), Account::default());
+    fill(&topic, 0, 5);
+    let running = start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
+    account.reaches(5).await;
+    let report = running.stop().await.unwrap();
+    assert_eq!((report.handled, report.unfinished, report.left_group), (5, 0, true));
+    commits(&group, &topic, &[(0, 5)]).await;
 
-    async fn stop(self) -> ConsumerReport {
-        drop(self.stop);
-        tokio::time::timeout(SOON, self.task).await.unwrap().unwrap().unwrap()
-    }
+    // Nothing is committed before the end but by the end.
+    fill(&topic, 0, 5);
+    let consumer = quick(&given::kafka(), &group).commit_interval(Duration::from_secs(100));
+    let running = start(consumer.route(&topic, handler(&account)));
+    let handle = running.handle().clone();
+    account.reaches(10).await;
+    drop(running);
+    commits(&group, &topic, &[(0, 10)]).await;
+    eventually("it has ended", SOON, async || !handle.health().live).await;
+
+    fill(&topic, 0, 1);
+    let seen = Taken::new();
+    let told = seen.clone();
+    let fails = move |record: Received<String, String>| {
+        told.push(record.topic_partition());
+        std::future::ready(Err::<(), _>("no more"))
+    };
+    let failed = start(quick(&given::kafka(), &group).route(&topic, fails));
+    let error = tokio::time::timeout(SOON, failed).await.expect("it ends by itself").unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Handler, Some(10)), "{error}");
+    assert_eq!(error.group(), Some(&*group));
+    assert_eq!(seen.all(), [TopicPartition::new(topic.name(), 0)]);
 }
 
 fn handler(
@@ -52,26 +67,26 @@ async fn a_paused_partition_begins_nothing_has_the_right_lag_and_goes_on_when_re
     let (topic, group, account) = (given::topic("orders", 2), unique("billing"), Account::default());
     fill(&topic, 0, 5);
     fill(&topic, 1, 5);
-    let running = Running::start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
+    let running = start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
     account.reaches(10).await;
-    running.handle.pause([(topic.name(), 0)]).await.unwrap();
+    running.handle().pause([(topic.name(), 0)]).await.unwrap();
     fill(&topic, 0, 7);
     fill(&topic, 1, 7);
     account.reaches(17).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!((account.offsets(0).len(), account.offsets(1).len()), (5, 12));
-    let lag = running.handle.lag().await.unwrap();
+    let lag = running.handle().lag().await.unwrap();
     assert_eq!(lag.iter().map(|one| (one.records, one.end)).collect::<Vec<_>>(), [(7, 12), (0, 12)]);
-    let paused: Vec<bool> = running.handle.partitions().await.unwrap().iter().map(|one| one.paused).collect();
+    let paused: Vec<bool> = running.handle().partitions().await.unwrap().iter().map(|one| one.paused).collect();
     assert_eq!(paused, [true, false]);
-    running.handle.resume([(topic.name(), 0)]).await.unwrap();
+    running.handle().resume([(topic.name(), 0)]).await.unwrap();
     account.reaches(24).await;
     commits(&group, &topic, &[(0, 12), (1, 12)]).await;
-    let health = running.handle.health();
+    let health = running.handle().health();
     assert!(health.live && health.ready && health.stuck.is_empty() && health.last_commit.is_some(), "{health:?}");
-    assert_eq!((health.assigned, running.handle.exposure()), (2, 0));
-    let handle = running.handle.clone();
-    running.stop().await;
+    assert_eq!((health.assigned, running.handle().exposure()), (2, 0));
+    let handle = running.handle().clone();
+    running.stop().await.unwrap();
     assert!(!handle.health().live);
     assert_eq!(handle.lag().await.unwrap_err().kind(), ErrorKind::Closed);
 }
@@ -79,7 +94,7 @@ async fn a_paused_partition_begins_nothing_has_the_right_lag_and_goes_on_when_re
 #[tokio::test]
 async fn markers_of_transactions_leave_no_lag_behind() {
     let (topic, group, account) = (given::topic("orders", 1), unique("billing"), Account::default());
-    let running = Running::start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
+    let running = start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
     let name = topic.name().to_owned();
     tokio::task::spawn_blocking(move || {
         let producer: ThreadedProducer<_> = ClientConfig::new()
@@ -100,8 +115,8 @@ async fn markers_of_transactions_leave_no_lag_behind() {
     account.reaches(3).await;
     // Three records and three markers.
     commits(&group, &topic, &[(0, 6)]).await;
-    assert_eq!(running.handle.lag().await.unwrap()[0].records, 0);
-    running.stop().await;
+    assert_eq!(running.handle().lag().await.unwrap()[0].records, 0);
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -112,11 +127,11 @@ async fn seek_goes_to_offsets_times_and_both_ends_and_commits_follow() {
     let later = SystemTime::now();
     tokio::time::sleep(Duration::from_millis(50)).await;
     fill(&topic, 0, 10);
-    let running = Running::start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
+    let running = start(quick(&given::kafka(), &group).route(&topic, handler(&account)));
     account.reaches(20).await;
     let mut handled = 20;
     for (to, from) in [(StartAt::Offset(15), 15), (StartAt::Beginning, 0), (StartAt::Time(later), 10)] {
-        running.handle.seek((topic.name(), 0), to).await.unwrap();
+        running.handle().seek((topic.name(), 0), to).await.unwrap();
         handled += 20 - from;
         account.reaches(handled as usize).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -124,16 +139,16 @@ async fn seek_goes_to_offsets_times_and_both_ends_and_commits_follow() {
         assert_eq!(again, (from..20).collect::<Vec<_>>(), "{to:?}");
         commits(&group, &topic, &[(0, 20)]).await;
     }
-    running.handle.pause([(topic.name(), 0)]).await.unwrap();
+    running.handle().pause([(topic.name(), 0)]).await.unwrap();
     fill(&topic, 0, 10);
-    running.handle.seek((topic.name(), 0), StartAt::End).await.unwrap();
-    running.handle.resume([(topic.name(), 0)]).await.unwrap();
+    running.handle().seek((topic.name(), 0), StartAt::End).await.unwrap();
+    running.handle().resume([(topic.name(), 0)]).await.unwrap();
     fill(&topic, 0, 1);
     account.reaches(handled as usize + 1).await;
     assert_eq!(account.offsets(0).last(), Some(&30));
-    let error = running.handle.seek((topic.name(), 7), StartAt::End).await.unwrap_err();
+    let error = running.handle().seek((topic.name(), 7), StartAt::End).await.unwrap_err();
     assert_eq!((error.kind(), error.partition()), (ErrorKind::Config, Some(7)), "{error}");
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 /// Starts every partition at the same place.
@@ -154,10 +169,10 @@ async fn a_listener_says_where_to_start_also_where_nothing_else_would() {
     fill(&topic, 0, 10);
     let consumer = quick(&given::kafka(), &unique("billing")).start_from(StartFrom::Fail);
     let consumer = consumer.on_rebalance(Starts(StartAt::Offset(4))).route(&topic, handler(&account));
-    let running = Running::start(consumer);
+    let running = start(consumer);
     account.reaches(6).await;
     assert_eq!(account.offsets(0), (4..10).collect::<Vec<_>>());
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 fn hangs_at_3(account: &Account, door: &Door) -> impl kafka_client::Handler<Received<String, String>> + use<> {
@@ -173,14 +188,14 @@ fn hangs_at_3(account: &Account, door: &Door) -> impl kafka_client::Handler<Rece
     }
 }
 
-async fn watched(then: OnStuck) -> (Lines, String, Account, Door, Running) {
+async fn watched(then: OnStuck) -> (Lines, String, Account, Door, RunningConsumer) {
     let (topic, group, account, door) =
         (given::topic("orders", 2), unique("billing"), Account::default(), Door::closed());
     door.open_to(1);
     fill(&topic, 0, 10);
     fill(&topic, 1, 10);
     let consumer = quick(&given::kafka(), &group).handler_limit(Duration::from_millis(400), then);
-    let running = Running::start(consumer.route(&topic, hangs_at_3(&account, &door)));
+    let running = start(consumer.route(&topic, hangs_at_3(&account, &door)));
     account.reaches(13).await;
     (topic, group, account, door, running)
 }
@@ -188,7 +203,7 @@ async fn watched(then: OnStuck) -> (Lines, String, Account, Door, Running) {
 #[tokio::test]
 async fn a_stuck_handler_is_named_and_others_go_on() {
     let (topic, _, account, door, running) = watched(OnStuck::Warn).await;
-    let handle = running.handle.clone();
+    let handle = running.handle().clone();
     eventually("it is named", SOON, async || handle.health().stuck.len() == 1).await;
     let stuck = handle.health().stuck.remove(0);
     assert_eq!((stuck.partition, stuck.offset), (TopicPartition::new(topic.name(), 0), 3));
@@ -198,7 +213,7 @@ async fn a_stuck_handler_is_named_and_others_go_on() {
     door.open();
     account.reaches(30).await;
     eventually("it is named no more", SOON, async || handle.health().stuck.is_empty()).await;
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -210,13 +225,13 @@ async fn a_stuck_handler_is_cancelled_and_its_record_handled_again() {
     account.reaches(20).await;
     commits(&group, &topic, &[(0, 10), (1, 10)]).await;
     assert_eq!(account.offsets(0), (0..10).collect::<Vec<_>>());
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stuck_handler_makes_its_consumer_leave() {
     let (topic, group, _, _door, running) = watched(OnStuck::Leave).await;
-    let error = tokio::time::timeout(Duration::from_secs(60), running.task).await.unwrap().unwrap().unwrap_err();
+    let error = tokio::time::timeout(Duration::from_secs(60), running).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.topic()), (ErrorKind::Stuck, Some(topic.name())), "{error}");
     assert_eq!((error.partition(), error.offset()), (Some(0), Some(3)), "{error}");
     commits(&group, &topic, &[(0, 3), (1, 10)]).await;
@@ -252,17 +267,17 @@ async fn partitions_can_be_chosen_by_hand_and_topics_by_a_pattern() {
     let (topic, group, account) = (given::topic("orders", 3), unique("billing"), Account::default());
     (0..3).for_each(|partition| fill(&topic, partition, 4));
     let consumer = quick(&given::kafka(), &group).assign([(topic.name(), 1)]).route(&topic, handler(&account));
-    let running = Running::start(consumer);
+    let running = start(consumer);
     account.reaches(4).await;
     commits(&group, &topic, &[(1, 4)]).await;
-    let report = running.stop().await;
+    let report = running.stop().await.unwrap();
     assert_eq!((report.handled, account.offsets(1).len()), (4, 4));
 
     let prefix = unique("pattern");
     let pattern = Topic::new(format!("^{prefix}-.*"), Utf8, Utf8);
     let account = Account::default();
     let consumer = quick(&given::kafka(), &unique("billing")).set("topic.metadata.refresh.interval.ms", "300");
-    let running = Running::start(consumer.route(&pattern, handler(&account)));
+    let running = start(consumer.route(&pattern, handler(&account)));
     for name in ["a", "b"] {
         let name = format!("{prefix}-{name}");
         oracle::create_topic(Cluster::shared().bootstrap(), &name, 1, 1);
@@ -270,7 +285,7 @@ async fn partitions_can_be_chosen_by_hand_and_topics_by_a_pattern() {
         let before = account.len();
         account.reaches(before + 2).await;
     }
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -279,7 +294,7 @@ async fn by_hand_on_a_broker_that_has_never_seen_a_group() {
     let (topic, account) = (given::topic_on(&cluster, "orders", 2), Account::default());
     crate::group::fill_at(cluster.bootstrap(), topic.name(), 0, 0, 100);
     let consumer = kafka_client::Kafka::connect(cluster.bootstrap()).consumer(unique("billing"));
-    let running = Running::start(consumer.assign([(topic.name(), 0)]).route(&topic, handler(&account)));
+    let running = start(consumer.assign([(topic.name(), 0)]).route(&topic, handler(&account)));
     account.reaches(100).await;
-    running.stop().await;
+    running.stop().await.unwrap();
 }

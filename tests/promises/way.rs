@@ -1,10 +1,12 @@
-//! A way to a broker that can be cut while other clients go on: a proxy, which the broker names to whoever comes by it.
+//! A way to a broker that can be cut, or be long, while other clients go on: a proxy, which the broker names to whoever
+//! comes by it.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tests::harness::Cluster;
@@ -23,6 +25,8 @@ struct Shared {
 #[derive(Default)]
 struct Road {
     is_cut: AtomicBool,
+    /// How long everything takes, in milliseconds.
+    takes: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -33,6 +37,7 @@ impl Way {
         let mut shared = SHARED.lock();
         let way = shared.get_or_insert_with(|| Shared::start().unwrap_or_else(|e| panic!("no proxy: {e}")));
         way.road.is_cut.store(false, SeqCst);
+        way.road.takes.store(0, SeqCst);
         Self { shared }
     }
 
@@ -57,6 +62,11 @@ impl Way {
         for stream in road.open.lock().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Makes the way take so long, there and back each.
+    pub(crate) fn takes(&self, millis: u64) {
+        self.get().road.takes.store(millis, SeqCst);
     }
 
     /// Lets connections through again.
@@ -91,7 +101,7 @@ impl Shared {
 }
 
 impl Road {
-    fn join(&self, client: &TcpStream, behind: u16) {
+    fn join(self: &Arc<Self>, client: &TcpStream, behind: u16) {
         let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)) else { return };
         let mut open = self.open.lock();
         // Under the lock: whoever cuts the way finds either the flag read before or the connection.
@@ -102,11 +112,23 @@ impl Road {
         open.extend(copies);
         for (from, to) in [(client, &broker), (&broker, client)] {
             let both = [from, to].map(|one| one.try_clone().expect("a socket can be cloned"));
+            let road = self.clone();
             thread::spawn(move || {
                 let [mut from, mut to] = both;
-                let _ = io::copy(&mut from, &mut to);
+                let _ = road.copy(&mut from, &mut to);
                 let _ = to.shutdown(Shutdown::Both);
             });
+        }
+    }
+    fn copy(&self, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(self.takes.load(SeqCst)));
+            to.write_all(&buffer[..read])?;
         }
     }
 }

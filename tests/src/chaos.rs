@@ -22,6 +22,7 @@ pub mod order;
 pub mod process;
 pub mod protocol;
 
+mod clock;
 mod dice;
 mod evidence;
 mod feed;
@@ -38,7 +39,7 @@ pub use evidence::{End, Evidence, Life};
 pub use judge::Findings;
 pub use kind::Kind;
 pub use order::Order;
-pub use plan::{Event, Plan, Step};
+pub use plan::{Event, Plan, Role, Step};
 pub use report::Report;
 pub use run::{Options, Runner, worker};
 pub use scenario::{SCENARIOS, Scenario};

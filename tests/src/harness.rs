@@ -44,8 +44,8 @@ pub use front::{Front, Trouble};
 pub use kafka::Cluster;
 pub use logs::{Line, Logs};
 pub use node::Node;
+pub use proxy::Proxy;
 #[cfg(feature = "interop")]
 pub use python::python;
 pub use registry::SchemaRegistry;
-pub use proxy::Proxy;
 pub use wait::{eventually, eventually_blocking, unique};

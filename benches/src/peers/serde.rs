@@ -14,7 +14,7 @@ use schema_registry_converter::schema_registry_common::SubjectNameStrategy;
 
 use crate::frame::{Load, Outcome, Sample};
 use crate::meter::Window;
-use crate::ours::serde::{AVRO, JSON, Message, Order, OrderRef, PROTO, message, order};
+use crate::ours::serde::{AVRO, JSON, Message, Order, PROTO, message, order};
 
 /// A registry that answers every question with the one schema, id 1. Ends with the process.
 fn registry(schema: &'static str) -> Outcome<SrSettings> {
@@ -106,46 +106,6 @@ pub(crate) fn apache_decode(load: &Load) -> Outcome<Sample> {
     let window = Window::open();
     for _ in 0..load.messages {
         black_box(reader.read_deser::<Order>(&mut &black_box(&bytes)[..])?);
-    }
-    Ok(Sample::rate(load.messages, window.close()))
-}
-
-pub(crate) fn fast_encode(load: &Load) -> Outcome<Sample> {
-    let schema: serde_avro_fast::Schema = AVRO.parse()?;
-    let mut config = serde_avro_fast::ser::SerializerConfig::new(&schema);
-    let (value, mut out) = (order(), Vec::with_capacity(256));
-    let window = Window::open();
-    for _ in 0..load.messages {
-        out.clear();
-        out.extend_from_slice(&[0, 0, 0, 0, 1]);
-        out = serde_avro_fast::to_datum(black_box(&value), out, &mut config)?;
-        black_box(&out);
-    }
-    Ok(Sample::rate(load.messages, window.close()))
-}
-
-/// The schema, and a datum of it.
-fn fast_datum() -> Outcome<(serde_avro_fast::Schema, Vec<u8>)> {
-    let schema: serde_avro_fast::Schema = AVRO.parse()?;
-    let mut config = serde_avro_fast::ser::SerializerConfig::new(&schema);
-    let bytes = serde_avro_fast::to_datum_vec(&order(), &mut config)?;
-    Ok((schema, bytes))
-}
-
-pub(crate) fn fast_decode(load: &Load) -> Outcome<Sample> {
-    let (schema, bytes) = fast_datum()?;
-    let window = Window::open();
-    for _ in 0..load.messages {
-        black_box(serde_avro_fast::from_datum_slice::<Order>(black_box(&bytes), &schema)?);
-    }
-    Ok(Sample::rate(load.messages, window.close()))
-}
-
-pub(crate) fn fast_borrow(load: &Load) -> Outcome<Sample> {
-    let (schema, bytes) = fast_datum()?;
-    let window = Window::open();
-    for _ in 0..load.messages {
-        black_box(serde_avro_fast::from_datum_slice::<OrderRef<'_>>(black_box(&bytes), &schema)?);
     }
     Ok(Sample::rate(load.messages, window.close()))
 }

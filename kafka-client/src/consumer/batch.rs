@@ -10,7 +10,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, timeout_at};
 
 use super::concurrency::Batching;
-use super::handler::{Completion, Handler};
+use super::handler::{Completion, Handler, Kind};
 use super::lane::{Ended, Lane, Offsets, guarded_later};
 use super::received::{FailedRecord, Origin, RawBatch, RawReceived, Received};
 use super::router::{Route, decoded, guarded};
@@ -230,10 +230,10 @@ impl<H: Handler<RawBatch>> RawRoute<H> {
         lane.state.start_all(last, count as u64);
         lane.state.running.begin(0, first, None, &lane.settings.clock);
         let result = guarded(&self.handler, RawBatch::new(lane.state.topic.clone(), fetched)).await;
-        let done = match result.map(Completion::into_later) {
-            Ok(None) => Ok(()),
+        let done = match result.map(Completion::into_kind) {
+            Ok(Kind::Done | Kind::Unfinished) => Ok(()),
             // A batch that finishes later holds the lane: raw batches keep no account of single records.
-            Ok(Some(later)) => guarded_later(later).await,
+            Ok(Kind::Later(later)) => guarded_later(later).await,
             Err(error) => Err(error),
         };
         lane.state.running.end(0);

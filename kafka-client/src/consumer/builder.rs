@@ -1,36 +1,34 @@
 //! Building a consumer.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use kafka_serde::Deserializer;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::batch::{BatchRoute, RawRoute, Undecoded};
 use super::concurrency::{Batching, Concurrency};
-use super::control::{Control, Parts, channel, is_unreleased};
+use super::control::{Parts, channel};
 use super::exposure::Exposure;
 use super::group::GroupProtocol;
-use super::handle::{Command, ConsumerHandle};
+use super::handle::ConsumerHandle;
 use super::handler::Handler;
 use super::interceptor::{ConsumerInterceptor, Interceptors};
 use super::joined::{BatchRouteHandler, RouteHandler};
-use super::lane::{FailedRecordRoute, LaneSettings, Request};
+use super::lane::{FailedRecordRoute, LaneSettings};
 use super::listener::{BoxError, DynListener, RebalanceListener};
 use super::metrics::Metrics;
 use super::received::{FailedRecord, RawBatch, RawReceived};
-use super::report::ConsumerReport;
 use super::router::{FailedHandler, Route, Routes, UndecodedRoute};
+use super::run::{BeforeStart, Consumer};
 use super::schedule::{Bell, Schedule, ScheduledRoute};
 use super::state::Shared;
 use super::stream::{PartitionStreamRoute, PartitionStreams, RecordStream, StreamRoute, stream_channel};
 use super::watchdog::{Limit, OnStuck};
 use crate::config::{self, Settings};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::kafka::Kafka;
 use crate::native::{Client, Role};
 use crate::partition::TopicPartition;
@@ -72,7 +70,7 @@ pub(super) struct Options {
     /// Whether a partition without a committed offset is an error, unless the listener says where to start.
     pub(super) start_fails: bool,
     /// How long a static member may take to come back.
-    session: Duration,
+    pub(super) session: Duration,
 }
 
 /// How often offsets are committed, unless set.
@@ -119,9 +117,6 @@ pub struct ConsumerBuilder {
     assigned: Option<Vec<TopicPartition>>,
     before_start: Vec<BeforeStart>,
 }
-
-/// What is awaited before a consumer joins its group.
-type BeforeStart = BoxFuture<'static, Result<(), BoxError>>;
 
 impl Kafka {
     /// Starts building a consumer of this group. Members of a group share the partitions of its topics.
@@ -377,6 +372,10 @@ impl ConsumerBuilder {
     /// 30 s. A second before that handlers are cancelled, and their records are read again; a listener that is not done by
     /// then makes the partitions lost. Must be below `max.poll.interval.ms` (5 minutes), the time after which the broker
     /// gives the partitions away by itself.
+    ///
+    /// A member that the group took for dead without its notice (its process was suspended, or cut off) reads on what it was
+    /// to keep, until a commit is refused: some of those records are handled by their new owner, too, no more than
+    /// [`max_duplicate_exposure`](Self::max_duplicate_exposure). None of its commits counts.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = Some(timeout);
         self
@@ -404,6 +403,14 @@ impl ConsumerBuilder {
     }
 
     pub(crate) fn build_named(mut self) -> Result<Consumer, Error> {
+        if let (Guarantee::AtMostOnce, Some(route)) =
+            (self.guarantee, self.routes.iter().find(|route| route.holds_records()))
+        {
+            let topic = route.topic();
+            return Err(Error::config(format!(
+                "`guarantee=at-most-once` contradicts `route_scheduled({topic})`: records that wait would be committed before"
+            )));
+        }
         let routes = Routes::new(std::mem::take(&mut self.routes))?;
         if self.settings.get("group.id").is_none_or(str::is_empty) {
             return Err(Error::config("`group.id` is empty: a consumer needs a group"));
@@ -427,7 +434,7 @@ impl ConsumerBuilder {
         if self.guarantee == Guarantee::ExactlyOnce {
             if !routes.all_transactional() {
                 return Err(Error::config(
-                    "`guarantee=exactly-once`: use `Kafka::exactly_once`, whose results are in transactions",
+                    "`guarantee=exactly-once`: use `Kafka::exactly_once(group).route(..)`, whose handlers send in transactions",
                 ));
             }
             if self.assigned.is_some() {
@@ -615,134 +622,5 @@ impl ConsumerBuilder {
 impl fmt::Debug for ConsumerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsumerBuilder").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// A member of a consumer group, ready to run.
-///
-/// # Metrics
-///
-/// While it runs it says this through the `metrics` facade, so that any recorder has it. All are labelled by `group`; the
-/// gauges are set every second, and to zero at the end. Two consumers of one process that share group and topic share the
-/// gauges, too: the one that looked last is seen.
-///
-/// | counter or histogram | labels | what it counts |
-/// |---|---|---|
-/// | `kafka_consumer_records_handled_total` | `topic` | records that were handled to the end |
-/// | `kafka_consumer_records_failed_total` | `topic` | records that could not be decoded, handled to the end |
-/// | `kafka_consumer_commits_total` | `result`: `confirmed`, `refused` | commits that were answered |
-/// | `kafka_consumer_commit_seconds` | | how long that took |
-/// | `kafka_consumer_rebalances_total` | `kind`: `assigned`, `revoked`, `lost` | rebalances |
-///
-/// | gauge | labels | what it shows |
-/// |---|---|---|
-/// | `kafka_consumer_assigned_partitions`, `kafka_consumer_paused_partitions` | `topic` | partitions |
-/// | `kafka_consumer_in_flight` | `topic` | records that were handed out and are not finished |
-/// | `kafka_consumer_buffered_records`, `kafka_consumer_buffered_bytes` | `topic` | taken from Kafka and not finished |
-/// | `kafka_consumer_lag` | `topic` | [`Lag::records`](crate::Lag::records); of partitions that are paused or stuck, up to 3 s old |
-/// | `kafka_consumer_exposure` | | records that a kill would repeat |
-/// | `kafka_consumer_stuck_handlers` | | handlers that run for longer than `handler_limit` |
-pub struct Consumer {
-    client: Arc<Client>,
-    /// Keeps an embedded broker alive.
-    kafka: Kafka,
-    /// To build the client anew.
-    native: Settings,
-    parts: Parts,
-    inbox: mpsc::UnboundedReceiver<Request>,
-    commands: mpsc::Receiver<Command>,
-    handle: ConsumerHandle,
-    /// In a mutex, so that the consumer can be shared.
-    before_start: Mutex<Vec<BeforeStart>>,
-}
-
-/// How long to wait before a static member, whose predecessor's session has not ended, tries again.
-const UNRELEASED_PAUSE: Duration = Duration::from_secs(1);
-/// How much longer than a session it tries.
-const UNRELEASED_SLACK: Duration = Duration::from_secs(15);
-
-impl Consumer {
-    /// A handle, to steer the consumer while it runs and to look inside.
-    pub fn handle(&self) -> ConsumerHandle {
-        self.handle.clone()
-    }
-
-    /// Joins the group and handles records until `shutdown` is ready; then takes no more records, lets handlers
-    /// finish what they hold, commits it and leaves the group.
-    ///
-    /// # Errors
-    /// When a handler fails, a record cannot be decoded and nobody takes it, a handler panics, or the client can do
-    /// nothing more (permission, a fatal error). What was finished is committed before, the failed record is not.
-    ///
-    /// # Cancel safety
-    /// Dropping the future cancels the handlers where they are, commits nothing more, and leaves the group when its
-    /// session ends. Nothing is lost; what was not committed is read again. Use `shutdown` for an orderly end.
-    pub async fn run_until(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
-        let Self { client, kafka, native, parts, inbox, mut commands, handle: _, before_start } = self;
-        let shutdown = async move {
-            shutdown.await;
-        };
-        tokio::pin!(shutdown);
-        for work in before_start.into_inner() {
-            let failed = |error| {
-                Error::new(ErrorKind::Handler, "what was to be done before the consumer starts has failed")
-                    .with_operation("start consumer")
-                    .with_source(error)
-            };
-            tokio::select! {
-                done = work => done.map_err(failed)?,
-                () = &mut shutdown => return Ok(ConsumerReport::default()),
-            }
-        }
-        let since = tokio::time::Instant::now();
-        let mut next = Some((client, inbox));
-        loop {
-            let (client, inbox, settings) = match next.take() {
-                Some((client, inbox)) => (client, inbox, None),
-                None => {
-                    let client = Client::new(Role::Consumer, native.iter()).map_err(Error::native)?;
-                    let (requests, inbox, _) = channel();
-                    (client, inbox, Some(requests))
-                }
-            };
-            let mut control = Control::new(client, &parts, inbox)?;
-            if let Some(requests) = settings {
-                control.settings.requests = requests;
-            }
-            let ended = control.run(&mut commands, &mut shutdown).await;
-            // Its predecessor was killed, and the broker keeps the name for it until its session ends.
-            let waits = matches!(&ended, Err(error) if is_unreleased(error))
-                && since.elapsed() < parts.options.session + UNRELEASED_SLACK;
-            if !waits {
-                drop(kafka);
-                return ended;
-            }
-            tracing::warn!("this static member was not released yet; trying again until its session has ended");
-            tokio::select! {
-                () = tokio::time::sleep(UNRELEASED_PAUSE) => (),
-                () = &mut shutdown => return Ok(ConsumerReport::default()),
-            }
-        }
-    }
-
-    /// Runs until something fails; see [`run_until`](Self::run_until).
-    ///
-    /// # Errors
-    /// As [`run_until`](Self::run_until).
-    ///
-    /// # Cancel safety
-    /// As [`run_until`](Self::run_until).
-    pub async fn run(self) -> Result<ConsumerReport, Error> {
-        self.run_until(std::future::pending::<()>()).await
-    }
-}
-
-impl fmt::Debug for Consumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics: Vec<&str> = self.parts.routes.topics().collect();
-        f.debug_struct("Consumer")
-            .field("topics", &topics)
-            .field("options", &self.parts.options)
-            .finish_non_exhaustive()
     }
 }

@@ -170,6 +170,7 @@ fn refused(key: &Key, next: i64, code: Code, name: &'static str, phase: Phase) -
     tracing::warn!(topic = %key.0, partition = key.1, offset = next, code = name, "commit failed");
     let error = Error::native(NativeError::named(Some(code), name)).with_operation("commit");
     match error.kind() {
+        _ if code == Code::Fatal => Err(error),
         ErrorKind::Denied | ErrorKind::TooLarge => {
             Err(error.with_topic(&*key.0).with_partition(Some(key.1)).with_offset(Some(next)))
         }

@@ -54,6 +54,11 @@ impl Concurrency {
         self.width
     }
 
+    /// Whether records of one key are handled one after the other.
+    pub fn keeps_key_order(&self) -> bool {
+        self.order != Order::None || self.width == 1
+    }
+
     pub(super) fn width(&self) -> usize {
         self.width
     }

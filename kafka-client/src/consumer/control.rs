@@ -12,39 +12,33 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, Interval, MissedTickBehavior, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::Guarantee;
-use super::arrival::{Beginning, arrive, at_committed, committed, seek};
+use super::arrival::committed;
 use super::builder::Options;
 use super::commit::{Answer, InFlight};
-use super::handle::{Answer as CommandAnswer, Command, PartitionStatus, Status};
-use super::lag::{LagWatch, lag, reached};
-use super::lane::{Lane, LaneSettings, Request, Turn};
-use super::listener::{DynListener, StartAt};
+use super::handle::{Command, Status};
+use super::lag::LagWatch;
+use super::lane::{LaneSettings, Request, Turn};
+use super::listener::DynListener;
+use super::lives::{Again, Arrived, Arriving, RunningLane};
 use super::metrics::Metrics;
-use super::offset_map::OffsetMap;
 use super::rebalance::{Telling, until_told};
 use super::report::ConsumerReport;
-use super::router::{Route, Routes};
+use super::router::Routes;
 use super::running::CoarseClock;
-use super::state::{CommitPoint, LaneState, Shared};
-use super::tracker::Tracker;
+use super::state::{LaneState, Shared};
 use super::watchdog::Watchdog;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::logging;
 use crate::native::{Client, Code, Event, EventKind, NativeError, Partitions, Queue};
-use crate::partition::TopicPartition;
-use crate::producer::panic_text;
 
 /// How often the queue is polled at least, so that librdkafka sees the application alive, and handlers are looked after.
 /// A process whose runtime is stuck stops doing that, and its partitions go to others after `max.poll.interval.ms`: that
@@ -54,10 +48,6 @@ const TICK: Duration = Duration::from_millis(100);
 const GAUGES_EVERY: u64 = 10;
 /// How long a member that was told it is gone waits for the event that lets it join again.
 const REJOIN: Duration = Duration::from_secs(120);
-/// How long leaving the group may take. librdkafka asks for 5 s, and then counts as closed without an answer: what is
-/// closed before that was answered.
-const LEAVE_WAIT: Duration = Duration::from_millis(4_500);
-
 /// A partition.
 pub(super) type Key = (Arc<str>, i32);
 
@@ -80,7 +70,7 @@ pub(super) struct Control {
     pub(super) listener: Option<Arc<dyn DynListener>>,
     pub(super) options: Options,
     pub(super) settings: LaneSettings,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
     watchdog: Watchdog,
@@ -89,68 +79,37 @@ pub(super) struct Control {
     pub(super) arriving: HashMap<Key, Arriving>,
     /// Partitions that the listener believes to be ours.
     pub(super) heard: BTreeSet<Key>,
-    paused: BTreeSet<Key>,
+    pub(super) paused: BTreeSet<Key>,
     /// Counts lives, so that what belongs to an earlier one is known.
-    lives: u64,
-    ended: FuturesUnordered<BoxFuture<'static, (Key, u64)>>,
-    arrivals: FuturesUnordered<BoxFuture<'static, Arrived>>,
+    pub(super) lives: u64,
+    pub(super) ended: FuturesUnordered<BoxFuture<'static, (Key, u64)>>,
+    pub(super) arrivals: FuturesUnordered<BoxFuture<'static, Arrived>>,
     /// One lane a partition: the next life of a partition waits until the one before has really ended. One entry for
     /// each partition that was ever assigned.
-    turns: HashMap<Key, Turn>,
+    pub(super) turns: HashMap<Key, Turn>,
     /// A lane has one request under way at most.
     inbox: mpsc::UnboundedReceiver<Request>,
     /// At most once: lanes that wait for their position to be committed.
     pub(super) waiting: Vec<Waiting>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) phase: Phase,
+    /// Whether the group has answered that it is a member.
+    pub(super) has_joined: bool,
+    /// Whether the application was silent for longer than `max.poll.interval.ms`.
+    overslept: bool,
     /// Whether a commit has said that the member is gone.
     pub(super) evicted: bool,
     /// When all lanes were dropped because of that; until the next event.
     pub(super) abandoned: Option<Instant>,
-    lags: LagWatch,
+    pub(super) lags: LagWatch,
     /// Questions to the cluster.
-    asking: JoinSet<()>,
+    pub(super) asking: JoinSet<()>,
     /// The listener is being told that partitions are lost.
     pub(super) telling: Option<Telling>,
     commit_timer: Interval,
     tick: Interval,
     ticks: u64,
     pub(super) report: ConsumerReport,
-}
-
-/// A lane and its task.
-pub(super) struct RunningLane {
-    pub(super) state: Arc<LaneState>,
-    pub(super) abort: AbortHandle,
-    pub(super) life: u64,
-    /// What Kafka has confirmed.
-    pub(super) committed: Option<CommitPoint>,
-    /// Whether its task has ended.
-    pub(super) ended: bool,
-    /// Whether it begins anew when it has ended, and where.
-    pub(super) again: Option<Again>,
-    /// Whether its partition is being taken away.
-    pub(super) leaves: bool,
-}
-
-/// Why a lane begins anew.
-pub(super) enum Again {
-    /// Somebody has asked for another place.
-    Seek(StartAt, CommandAnswer<()>),
-    /// A handler was given up: at the lowest unfinished record.
-    Rewind,
-    /// A transaction was undone: at the committed offset.
-    Undone,
-}
-
-/// A partition whose lane is about to start.
-pub(super) struct Arriving {
-    life: u64,
-    queue: Queue,
-    /// Not, when it has been taken away meanwhile.
-    pub(super) wanted: bool,
-    pub(super) abort: AbortHandle,
-    answer: Option<CommandAnswer<()>>,
 }
 
 /// A lane that handles nothing before `next` is committed.
@@ -160,17 +119,22 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<()>,
 }
 
+/// Why a consumer ended that nobody has asked to.
+pub(super) enum Ending {
+    Failed(Error),
+    /// The static member that was there before has not been released yet: its session has to end first.
+    Unreleased(Error),
+    /// The application was not heard of for longer than `max.poll.interval.ms`, and the client could not join again.
+    /// (librdkafka 2.12, under KIP-848 and with a revocation unanswered: it joins with partitions that it still counts as
+    /// its own, the broker calls that invalid, and librdkafka takes it for fatal.) A new one can.
+    Overslept(Error),
+}
+
 /// Whether a rebalance waits for our answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
     Draining,
-}
-
-/// Lives that may start now.
-pub(super) struct Arrived {
-    lives: Vec<(Key, u64)>,
-    result: Result<Vec<Beginning>, Error>,
 }
 
 /// What came first.
@@ -220,6 +184,8 @@ impl Control {
             waiting: Vec::new(),
             in_flight: None,
             phase: Phase::Running,
+            has_joined: false,
+            overslept: false,
             evicted: false,
             abandoned: None,
             lags: LagWatch::default(),
@@ -236,7 +202,33 @@ impl Control {
         mut self,
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<ConsumerReport, Error> {
+    ) -> (ConsumerReport, Result<(), Ending>) {
+        let ended = self.live(commands, shutdown).await;
+        self.status.ready(false);
+        let stopped = self.stop().await;
+        let overslept = self.overslept;
+        let report = self.leave().await;
+        tracing::info!(
+            handled = report.handled,
+            failed = report.failed,
+            unfinished = report.unfinished,
+            "consumer ended"
+        );
+        let ended = match ended {
+            // It was asked to end.
+            Ok(()) => stopped.map_err(Ending::Failed),
+            Err(error) if overslept && error.is_fatal() => Err(Ending::Overslept(error)),
+            Err(error) if error.code() == Some("UNRELEASED_INSTANCE_ID") => Err(Ending::Unreleased(error)),
+            Err(error) => Err(Ending::Failed(error)),
+        };
+        (report, ended)
+    }
+
+    async fn live(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<(), Error> {
         // librdkafka does not ask again when a coordinator that has just been made refuses its one question for the offsets
         // of partitions assigned by hand (members of a group ask it other things first). So it is asked before.
         let answered = match self.options.assigned.clone() {
@@ -252,20 +244,10 @@ impl Control {
         };
         self.begin().await?;
         self.status.run(true);
-        let ended = match answered {
+        match answered {
             true => self.serve(commands, shutdown).await,
             false => Ok(()),
-        };
-        self.status.ready(false);
-        let stopped = self.stop().await;
-        let report = self.leave().await;
-        tracing::info!(
-            handled = report.handled,
-            failed = report.failed,
-            unfinished = report.unfinished,
-            "consumer ended"
-        );
-        ended.and(stopped).map(|()| report)
+        }
     }
 
     async fn begin(&mut self) -> Result<(), Error> {
@@ -407,7 +389,16 @@ impl Control {
                 lane.state.stop();
             }
         }
-        found.to_leave_for.map_or(Ok(()), Err)
+        found.to_leave_for.map_or(Ok(()), Err)?;
+        self.is_able()
+    }
+
+    /// Whether the client can still do something.
+    ///
+    /// # Errors
+    /// The one that ended it.
+    fn is_able(&self) -> Result<(), Error> {
+        self.client.fatal_error().map_or(Ok(()), |error| Err(advised(error)))
     }
 
     fn gauges(&mut self) {
@@ -425,12 +416,16 @@ impl Control {
             EventKind::Error => {
                 logging::client_error(&event, "consumer");
                 match event.error() {
-                    // A fatal error's event says only that it is one; the client knows which.
+                    Err(error) if error.code == Code::PollExceeded => {
+                        self.overslept = true;
+                        Ok(())
+                    }
+                    // A fatal error's event may say only that it is one, or only which; the client knows both.
                     Err(error) if error.fatal || error.code == Code::Fatal => {
                         Err(advised(self.client.fatal_error().unwrap_or(error)))
                     }
                     Err(error) if ends_consumer(&error) => Err(advised(error)),
-                    _ => Ok(()),
+                    _ => self.is_able(),
                 }
             }
             EventKind::Log => {
@@ -447,216 +442,6 @@ impl Control {
         }
     }
 
-    /// Prepares partitions; their lanes start when that is done.
-    pub(super) fn arrive(&mut self, queues: Vec<(Key, Queue)>, answer: Option<CommandAnswer<()>>) {
-        let keys: Vec<Key> = queues.iter().map(|(key, _)| key.clone()).collect();
-        let tells_apart = |key: &Key| self.routes.find(&key.0).is_some_and(|route| route.tells_records_apart());
-        let needs_committed = self.options.guarantee == Guarantee::AtLeastOnce && keys.iter().any(tells_apart);
-        let (listener, start_fails) = (self.listener.clone(), self.options.start_fails);
-        let work = arrive(self.client.clone(), keys, needs_committed, listener, start_fails);
-        // What is lost is told before what comes: it may be the same partitions.
-        let telling = self.telling.clone();
-        self.arrive_after(queues, answer, async move {
-            // Its failure is reported where it is awaited in any case.
-            let _ = until_told(telling).await;
-            work.await
-        });
-    }
-
-    fn arrive_after(
-        &mut self,
-        queues: Vec<(Key, Queue)>,
-        mut answer: Option<CommandAnswer<()>>,
-        work: impl Future<Output = Result<Vec<Beginning>, Error>> + Send + 'static,
-    ) {
-        self.lives += 1;
-        let life = self.lives;
-        let task = tokio::spawn(work);
-        let abort = task.abort_handle();
-        let mut lives = Vec::new();
-        for (key, queue) in queues {
-            lives.push((key.clone(), life));
-            let arriving = Arriving { life, queue, wanted: true, abort: abort.clone(), answer: answer.take() };
-            self.arriving.insert(key, arriving);
-        }
-        self.arrivals.push(Box::pin(async move {
-            let result = task.await.unwrap_or_else(|_| Ok(Vec::new()));
-            Arrived { lives, result }
-        }));
-    }
-
-    fn arrived(&mut self, arrived: Arrived) -> Result<(), Error> {
-        let mut beginnings = match arrived.result {
-            Ok(beginnings) => beginnings,
-            Err(error) => {
-                for (key, life) in arrived.lives {
-                    if self.arriving.get(&key).is_some_and(|arriving| arriving.life == life)
-                        && let Some(Arriving { answer: Some(answer), .. }) = self.arriving.remove(&key)
-                    {
-                        // Only who asked to seek can do something about it; but the partition must not stand still.
-                        let _ = answer.send(Err(error.clone()));
-                    }
-                }
-                return Err(error);
-            }
-        };
-        for (key, life) in arrived.lives {
-            if self.arriving.get(&key).is_none_or(|arriving| arriving.life != life) {
-                continue;
-            }
-            let Some(arriving) = self.arriving.remove(&key) else { continue };
-            let Some(at) = beginnings.iter().position(|beginning| beginning.key == key) else { continue };
-            if self.listener.is_some() {
-                self.heard.insert(key.clone());
-            }
-            let beginning = beginnings.swap_remove(at);
-            if arriving.wanted {
-                self.start_lane(key, arriving.queue, beginning.tracker);
-                if let Some(answer) = arriving.answer {
-                    let _ = answer.send(Ok(()));
-                }
-            }
-        }
-        self.status.assigned(self.lanes.len());
-        Ok(())
-    }
-
-    fn start_lane(&mut self, key: Key, queue: Queue, tracker: Tracker) {
-        let Some(route) = self.routes.find(&key.0).cloned() else { return };
-        self.lives += 1;
-        let life = self.lives;
-        let tracker = if route.tells_records_apart() { tracker } else { Tracker::new() };
-        let state = Arc::new(LaneState::new(key.0.clone(), key.1, tracker, route.width(), &self.shared));
-        state.pause(self.paused.contains(&key));
-        let turn = self.turns.entry(key.clone()).or_default().clone();
-        let lane = Lane::new(state.clone(), queue, self.settings.clone());
-        let task = tokio::spawn(live(lane, route, turn));
-        let lane = RunningLane {
-            state,
-            abort: task.abort_handle(),
-            life,
-            committed: None,
-            ended: false,
-            again: None,
-            leaves: false,
-        };
-        self.lanes.insert(key.clone(), lane);
-        self.ended.push(Box::pin(async move {
-            // A panic was caught inside; what is left is that it was cancelled.
-            let _ = task.await;
-            (key, life)
-        }));
-    }
-
-    fn lane_ended(&mut self, key: Key, life: u64) {
-        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.life == life) else { return };
-        lane.ended = true;
-        if lane.again.is_some() {
-            self.begin_again(key);
-        }
-    }
-
-    /// What a life has done goes into the books.
-    pub(super) fn life_ended(&mut self, key: &Key, lane: &RunningLane) {
-        let totals = lane.state.end();
-        self.metrics.ended(key, lane.life, totals);
-        self.report.add(totals);
-    }
-
-    /// A transaction was undone: the partition goes on where the group has committed, if it is still ours.
-    fn undone(&mut self, state: &Arc<LaneState>) {
-        let key = (state.topic.clone(), state.partition);
-        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
-        if lane.leaves || lane.again.is_some() {
-            return;
-        }
-        lane.again = Some(Again::Undone);
-        if lane.ended {
-            self.begin_again(key);
-        }
-    }
-
-    /// A transaction has committed an offset.
-    fn committed_elsewhere(&mut self, state: &Arc<LaneState>, offset: i64) {
-        let key = (state.topic.clone(), state.partition);
-        let Some(lane) = self.lanes.get(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
-        // Nothing was ever exposed: a kill undoes what is not committed.
-        let point = CommitPoint { offset, map: None, finished: 0 };
-        self.status.committed();
-        self.confirmed(&key, lane.life, &point);
-    }
-
-    /// A lane has ended to begin anew.
-    fn begin_again(&mut self, key: Key) {
-        // What is finished goes into the next commit while the lane is still known.
-        self.commit();
-        let Some(mut lane) = self.lanes.remove(&key) else { return };
-        let (again, point) = (lane.again.take(), lane.state.commit_point());
-        self.life_ended(&key, &lane);
-        let Some(queue) = Queue::partition(&self.client, &key.0, key.1) else { return };
-        let client = self.client.clone();
-        let (start, tracker, answer) = match again {
-            Some(Again::Undone) => {
-                let first = lane.state.not_handed_out().map(|point| point.offset);
-                return self.arrive_after(vec![(key.clone(), queue)], None, async move {
-                    at_committed(&client, &key, first).await?;
-                    Ok(vec![Beginning { key, tracker: Tracker::new() }])
-                });
-            }
-            Some(Again::Seek(start, answer)) => (start, Tracker::new(), Some(answer)),
-            _ => match point.or_else(|| lane.state.not_handed_out()) {
-                Some(point) => (StartAt::Offset(point.offset), resumed(&point), None),
-                // Nothing was ever taken.
-                None => return self.start_lane(key, queue, Tracker::new()),
-            },
-        };
-        let moving = key.clone();
-        self.arrive_after(vec![(key, queue)], answer, async move {
-            seek(&client, &moving, start).await?;
-            Ok(vec![Beginning { key: moving, tracker }])
-        });
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Pause(partitions, paused, answer) => {
-                for partition in partitions {
-                    let key = (partition.topic_arc().clone(), partition.partition());
-                    if let Some(lane) = self.lanes.get(&key) {
-                        lane.state.pause(paused);
-                    }
-                    match paused {
-                        true => self.paused.insert(key),
-                        false => self.paused.remove(&key),
-                    };
-                }
-                let _ = answer.send(Ok(()));
-            }
-            Command::Seek(partition, to, answer) => {
-                let key = (partition.topic_arc().clone(), partition.partition());
-                match self.lanes.get_mut(&key).filter(|lane| lane.again.is_none()) {
-                    Some(lane) => {
-                        lane.again = Some(Again::Seek(to, answer));
-                        lane.state.stop();
-                    }
-                    None => {
-                        let text = "seek: the partition is not assigned to this member now, or is being moved already";
-                        let error = Error::config(text).with_operation("seek");
-                        let error = error.with_topic(partition.topic()).with_partition(Some(partition.partition()));
-                        let _ = answer.send(Err(error));
-                    }
-                }
-            }
-            Command::Partitions(answer) => {
-                let _ = answer.send(Ok(self.lanes.iter().map(status).collect()));
-            }
-            Command::Lag(answer) => {
-                let positions: Vec<_> = self.lanes.iter().map(|(key, lane)| (key.clone(), reached(lane))).collect();
-                self.asking.spawn(lag(self.client.clone(), positions, answer));
-            }
-        }
-    }
-
     /// The failure of a handler that nobody has heard of yet.
     pub(super) fn failure(&mut self) -> Result<(), Error> {
         while let Ok(request) = self.inbox.try_recv() {
@@ -665,37 +450,6 @@ impl Control {
             }
         }
         Ok(())
-    }
-
-    /// Shutdown, second half: leaves the group. Rebalance events are answered inline from here on.
-    async fn leave(mut self) -> ConsumerReport {
-        let deadline = Instant::now() + LEAVE_WAIT;
-        let queue = self.events.clone();
-        let closing = queue.clone();
-        let started = self.native(move |client| client.close_into(&closing)).await;
-        if started.is_ok() {
-            while !self.client.closed() && Instant::now() < deadline {
-                let Ok(event) = timeout_at(Instant::now() + Duration::from_millis(20), queue.next()).await else {
-                    continue;
-                };
-                if event.kind() == EventKind::Rebalance {
-                    let list = super::rebalance::list(&event.partitions());
-                    drop(event);
-                    let answer = self.native(move |client| match (client.is_cooperative(), list) {
-                        (true, Ok(list)) => client.incremental_unassign(&list),
-                        _ => client.assign(None),
-                    });
-                    if let Err(error) = answer.await {
-                        tracing::debug!(%error, "while leaving");
-                    }
-                }
-            }
-        }
-        self.report.left_group = self.client.closed();
-        if !self.report.left_group {
-            tracing::warn!("the group was not left in time; the broker notices after session.timeout.ms");
-        }
-        std::mem::take(&mut self.report)
     }
 
     /// Calls librdkafka where it may block.
@@ -711,24 +465,6 @@ impl Control {
                 Err(_) => Err(Error::new(ErrorKind::Closed, "the runtime is shutting down")),
             }
         })
-    }
-}
-
-/// The life of a lane.
-async fn live(lane: Lane, route: Arc<dyn Route>, turn: Turn) {
-    // Two readers of one queue would take each other's wakeups, so the one before must be gone. As a rule it is; a
-    // handler that was cancelled and never awaits anything holds up the next life of its partition.
-    let state = lane.state.clone();
-    let _turn = tokio::select! {
-        turn = turn.lock_owned() => turn,
-        () = state.until_stopping() => return,
-    };
-    let requests = lane.settings.requests.clone();
-    if let Err(panic) = AssertUnwindSafe(route.run(lane.listening())).catch_unwind().await {
-        // Handlers' panics are caught where their record is known: this is a serde's, or a fault of ours.
-        let error = Error::new(ErrorKind::Panicked, format!("panicked: {}", panic_text(&*panic)));
-        let error = error.with_operation("receive").with_topic(&*state.topic).with_partition(Some(state.partition));
-        let _ = requests.send(Request::Fail(error));
     }
 }
 
@@ -748,26 +484,6 @@ fn timer(period: Duration) -> Interval {
     let mut timer = tokio::time::interval(period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     timer
-}
-
-/// What the lane before has finished is not handled again.
-fn resumed(point: &CommitPoint) -> Tracker {
-    let map = point.map.as_deref().and_then(|text| OffsetMap::decode(text, point.offset).ok().flatten());
-    Tracker::resume(point.offset, map.unwrap_or_default())
-}
-
-fn status((key, lane): (&Key, &RunningLane)) -> PartitionStatus {
-    let state = &lane.state;
-    PartitionStatus {
-        partition: TopicPartition::new(key.0.clone(), key.1),
-        position: state.position(),
-        committed: lane.committed.as_ref().map(|point| point.offset),
-        in_flight: state.totals().unfinished,
-        exposure: state.exposed(),
-        buffered_records: state.held.records(),
-        buffered_bytes: state.held.bytes(),
-        paused: state.is_paused(),
-    }
 }
 
 /// Whether waiting cannot help.
@@ -798,11 +514,6 @@ fn advised(error: NativeError) -> Error {
         Some(advice) => error.with_advice(advice),
         None => error,
     }
-}
-
-/// Whether another member's session has to end first.
-pub(super) fn is_unreleased(error: &Error) -> bool {
-    error.code() == Some("UNRELEASED_INSTANCE_ID")
 }
 
 /// What all lanes of a consumer share with its control task.

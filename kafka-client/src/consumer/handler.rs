@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use futures::FutureExt;
+use futures::future::try_join_all;
 
 use crate::producer::Delivery;
 
@@ -13,7 +14,7 @@ use crate::producer::Delivery;
 pub(crate) type HandlerError = Box<dyn StdError + Send + Sync>;
 
 /// The rest of a handler's work.
-type Later = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>;
+pub(super) type Later = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>>;
 
 /// Handles a record ([`Received`](crate::Received)), a batch, or a failed record. Any
 /// `Fn(I) -> impl Future<Output = Result<C, E>>` is one, where `C` is `()` or a [`Completion`].
@@ -65,24 +66,57 @@ where
 /// A handler that returns before its work is done (a record it has enqueued, say) lets the consumer go on; the offset
 /// waits. A [`Delivery`] is a completion.
 pub struct Completion {
-    later: Option<Later>,
+    kind: Kind,
+}
+
+pub(super) enum Kind {
+    Done,
+    Later(Later),
+    Unfinished,
 }
 
 impl Completion {
     /// Finished now.
     pub fn done() -> Self {
-        Self { later: None }
+        Self { kind: Kind::Done }
+    }
+
+    /// Not finished: the [`Schedule`](crate::Schedule) that handed out the record has taken it back, to hand it out again.
+    /// On routes without a schedule, nothing from the record on is committed any more.
+    pub fn unfinished() -> Self {
+        Self { kind: Kind::Unfinished }
+    }
+
+    /// Whether it is [`unfinished`](Self::unfinished).
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.kind, Kind::Unfinished)
     }
 
     /// Finished once `work` is. When that fails, the consumer ends as if the handler had failed.
     pub fn later<E: Into<Box<dyn StdError + Send + Sync>>>(
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
-        Self { later: Some(Box::pin(work.map(|result| result.map_err(Into::into)))) }
+        Self { kind: Kind::Later(Box::pin(work.map(|result| result.map_err(Into::into)))) }
     }
 
-    pub(crate) fn into_later(self) -> Option<Later> {
-        self.later
+    /// Finished once all of these are. When one fails, so does this, and the others are not waited for any more.
+    pub fn all(completions: impl IntoIterator<Item = Completion>) -> Self {
+        let mut later = Vec::new();
+        for completion in completions {
+            match completion.kind {
+                Kind::Done => (),
+                Kind::Later(work) => later.push(work),
+                Kind::Unfinished => return Self::unfinished(),
+            }
+        }
+        match later.is_empty() {
+            true => Self::done(),
+            false => Self { kind: Kind::Later(Box::pin(try_join_all(later).map(|result| result.map(drop)))) },
+        }
+    }
+
+    pub(super) fn into_kind(self) -> Kind {
+        self.kind
     }
 }
 
@@ -115,6 +149,10 @@ impl From<Delivery> for Completion {
 
 impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.later.is_none() { "Completion::done" } else { "Completion::later" })
+        f.write_str(match self.kind {
+            Kind::Done => "Completion::done",
+            Kind::Later(_) => "Completion::later",
+            Kind::Unfinished => "Completion::unfinished",
+        })
     }
 }

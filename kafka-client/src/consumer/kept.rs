@@ -73,7 +73,8 @@ impl Kept {
         }
         let mut rest = &self.bytes[self.key.max(0) as usize + self.value.max(0) as usize..];
         for _ in 0..index {
-            (take(&mut rest), take(&mut rest));
+            take(&mut rest);
+            take(&mut rest);
         }
         Some((take(&mut rest).unwrap_or_default(), take(&mut rest)))
     }

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::arrival::{ends, starts};
-use super::control::{Key, RunningLane};
+use super::control::Key;
 use super::handle::{Answer, Lag};
+use super::lives::RunningLane;
 use crate::error::Error;
 use crate::native::Client;
 use crate::native::client::LATEST;

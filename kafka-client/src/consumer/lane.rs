@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop;
 
 use super::Guarantee;
-use super::handler::{Completion, GivenBack, HandlerError};
+use super::handler::{Completion, GivenBack, HandlerError, Kind};
 use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
@@ -96,6 +96,13 @@ impl Offsets {
             Offsets::One(offset) | Offsets::Failed(offset) => lane.give_up(*offset),
             Offsets::Many(offsets) => offsets.iter().for_each(|offset| lane.give_up(*offset)),
         }
+    }
+
+    fn take_back(&self, lane: &LaneState) {
+        lane.take_back(match self {
+            Offsets::One(_) | Offsets::Failed(_) => 1,
+            Offsets::Many(offsets) => offsets.len(),
+        });
     }
 
     fn finish(&self, lane: &LaneState) {
@@ -332,9 +339,10 @@ impl Lane {
 
     /// Records are handled, as far as their handler goes.
     pub(super) fn handled(&mut self, offsets: Offsets, result: Result<Completion, HandlerError>) -> Result<(), Ended> {
-        match result.map(Completion::into_later) {
-            Ok(None) => self.completed(&offsets, Ok(()))?,
-            Ok(Some(later)) => self.pending.push(Box::pin(async move { (offsets, guarded_later(later).await) })),
+        match result.map(Completion::into_kind) {
+            Ok(Kind::Done) => self.completed(&offsets, Ok(()))?,
+            Ok(Kind::Unfinished) => offsets.take_back(&self.state),
+            Ok(Kind::Later(later)) => self.pending.push(Box::pin(async move { (offsets, guarded_later(later).await) })),
             Err(error) => self.completed(&offsets, Err(error))?,
         }
         if self.ended { Err(Ended) } else { Ok(()) }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use parking_lot::Mutex;
 
-use super::control::{Key, RunningLane};
+use super::control::Key;
+use super::lives::RunningLane;
 use super::state::Totals;
 
 const HANDLED: &str = "kafka_consumer_records_handled_total";
@@ -56,6 +57,10 @@ impl Metrics {
     pub(super) fn new(group: Arc<str>) -> Self {
         describe();
         Self { group, seen: Arc::default() }
+    }
+
+    pub(super) fn group(&self) -> &Arc<str> {
+        &self.group
     }
 
     fn counter(&self, name: &'static str, topic: &Arc<str>) -> Counter {

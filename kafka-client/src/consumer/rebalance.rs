@@ -45,6 +45,7 @@ impl Control {
         let (assigns, partitions) = (event.assigns(), event.partitions());
         drop(event);
         self.abandoned = None;
+        self.has_joined = true;
         match assigns {
             Some(true) => self.assigned(&partitions).await,
             Some(false) => self.revoked(&partitions).await,

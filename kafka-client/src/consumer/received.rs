@@ -14,6 +14,7 @@ use crate::headers::{Headers, HeadersRef};
 use crate::native::headers::HeaderList;
 use crate::native::message::Fetched;
 use crate::native::{Message, MessageRef};
+use crate::partition::TopicPartition;
 use crate::record::RawRecord;
 use crate::topic::Topic;
 
@@ -133,6 +134,11 @@ macro_rules! coordinates {
         /// The partition.
         pub fn partition(&self) -> i32 {
             self.origin.partition()
+        }
+
+        /// The topic and the partition.
+        pub fn topic_partition(&self) -> TopicPartition {
+            TopicPartition::new(self.origin.topic.clone(), self.partition())
         }
 
         /// The offset.
@@ -297,11 +303,6 @@ impl RawReceived {
     /// Whether the partition is to stop.
     pub fn is_stopping(&self) -> bool {
         self.lane.is_stopping()
-    }
-
-    /// Tells this life of the partition from earlier and later ones, in this process.
-    pub fn life(&self) -> u64 {
-        self.lane.life
     }
 }
 

@@ -27,4 +27,14 @@ impl ConsumerReport {
         self.failed += life.failed;
         self.unfinished += life.unfinished;
     }
+
+    /// What it did before it joined anew.
+    pub(super) fn begin_with(&mut self, before: Self) {
+        self.handled += before.handled;
+        self.failed += before.failed;
+        self.unfinished += before.unfinished;
+        for (partition, offset) in before.committed {
+            self.committed.entry(partition).or_insert(offset);
+        }
+    }
 }

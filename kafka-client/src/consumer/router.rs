@@ -44,6 +44,11 @@ pub(super) trait Route: Send + Sync {
         false
     }
 
+    /// Whether it holds records back, which at most once has no sense.
+    fn holds_records(&self) -> bool {
+        false
+    }
+
     fn run(self: Arc<Self>, lane: Lane) -> BoxFuture<'static, ()>;
 }
 

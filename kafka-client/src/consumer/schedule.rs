@@ -104,6 +104,10 @@ impl<H: Handler<RawReceived>> Route for ScheduledRoute<H> {
         self.width
     }
 
+    fn holds_records(&self) -> bool {
+        true
+    }
+
     fn run(self: Arc<Self>, mut lane: Lane) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let state = &lane.state;
@@ -149,7 +153,7 @@ struct Runs<F, S> {
     /// The first of them, where it cannot be taken before something is finished.
     next: Option<Message>,
     /// Asks where the partition ends.
-    end: Option<std::pin::Pin<Box<dyn Future<Output = Result<(i64, i64), Error>> + Send>>>,
+    end: Option<BoxFuture<'static, Result<(i64, i64), Error>>>,
     /// Where it began and ended when this life began, until that is reached.
     target: Option<(i64, i64)>,
     /// Whether the bound on exposure holds up the next record.
@@ -246,19 +250,20 @@ impl<F: Future<Output = Outcome>, S: Fn(RawReceived) -> F> Runs<F, S> {
                 self.exposed = true;
                 return Ok(());
             }
-            let turn = self.schedule.next(SystemTime::now());
-            let Turn::Handle(record) = turn else {
-                lane.state.not_started(1);
-                match turn {
-                    Turn::Finish(offset) => {
-                        lane.state.start(offset);
-                        lane.state.finish(offset);
-                        continue;
-                    }
-                    Turn::WaitUntil(due) => self.due = Some(due),
-                    Turn::Handle(_) | Turn::Wait => (),
+            let record = match self.schedule.next(SystemTime::now()) {
+                Turn::Handle(record) => record,
+                Turn::Finish(offset) => {
+                    lane.state.start(offset);
+                    lane.state.finish(offset);
+                    continue;
                 }
-                return Ok(());
+                nothing => {
+                    lane.state.not_started(1);
+                    if let Turn::WaitUntil(due) = nothing {
+                        self.due = Some(due);
+                    }
+                    return Ok(());
+                }
             };
             let (offset, slot) = (record.offset(), self.pool.next_slot());
             lane.state.running.begin(slot, offset, record.key_bytes(), &lane.settings.clock);

@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -17,8 +17,6 @@ use crate::native::Signal;
 pub(super) struct LaneState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    /// Tells lives apart.
-    pub(super) life: u64,
     pub(super) running: Running,
     exposure: Arc<Exposure>,
     /// Told when a commit should not wait for its timer.
@@ -45,9 +43,6 @@ pub(super) struct LaneState {
     open: AtomicUsize,
     settled: Notify,
 }
-
-/// Numbers the lives of partitions in this process.
-static LIVES: AtomicU64 = AtomicU64::new(0);
 
 /// What all lives of a consumer have in common.
 pub(super) struct Shared {
@@ -146,7 +141,6 @@ impl LaneState {
         Self {
             topic,
             partition,
-            life: LIVES.fetch_add(1, Ordering::Relaxed),
             running: Running::new(width),
             exposure: shared.exposure.clone(),
             commit_soon: shared.commit_soon.clone(),
@@ -335,6 +329,12 @@ impl LaneState {
         if account.at_most_once {
             account.tracker.finish(offset);
         }
+    }
+
+    /// Records that were handed out wait again.
+    pub(super) fn take_back(&self, records: usize) {
+        self.account.lock().begun -= records as u64;
+        self.not_started(records);
     }
 
     pub(super) fn finish(&self, offset: i64) {

@@ -12,11 +12,11 @@ use kafka_serde::Deserializer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, coop};
 
-use super::builder::Consumer;
 use super::lane::{Ended, Lane};
 use super::received::{Origin, Received};
 use super::report::ConsumerReport;
 use super::router::{Route, decoded};
+use super::run::Consumer;
 use super::state::{LaneState, Taken};
 use crate::error::{Error, ErrorKind};
 use crate::native::message::Fetched;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::control::{Key, RunningLane};
+use super::control::Key;
 use super::handle::StuckHandler;
+use super::lives::RunningLane;
 use super::running::{CoarseClock, LongRunning};
 use crate::error::{Error, ErrorKind, Retry};
 use crate::partition::TopicPartition;

@@ -186,7 +186,9 @@ impl ProducerBuilder {
     /// # Errors
     /// [`ErrorKind::Config`] for a setting that is unknown, malformed or contradicts another; the message names it.
     pub fn build(self) -> Result<Producer, Error> {
-        config::check_plain(&self.settings).map_err(|error| error.with_operation("build producer"))?;
+        config::check_producer(&self.settings)
+            .and_then(|()| config::check_plain(&self.settings))
+            .map_err(|error| error.with_operation("build producer"))?;
         self.build_named(Control::default()).map_err(|error| error.with_operation("build producer"))
     }
 

@@ -89,7 +89,8 @@ impl SendError {
         self.inner.maybe_written
     }
 
-    /// The record as bytes; `None` where it could not be encoded, or is still on its way (a deadline passed).
+    /// The record as bytes; `None` where it could not be encoded (key and value are still the caller's, as a record only
+    /// borrows them), or is still on its way (a deadline passed).
     pub fn record(&self) -> Option<&RawRecord> {
         self.inner.record.as_ref()
     }

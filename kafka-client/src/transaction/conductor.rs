@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::failure::{Cause, Ended, Failure};
 use super::stage::{Offsets, Stage};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Retry};
 use crate::native::client::this_thread_may_block;
 use crate::native::{Client, Membership};
 use crate::producer::Producer;
@@ -23,7 +23,18 @@ type Answer<T> = BoxFuture<'static, Result<T, Failure>>;
 /// ends with its conductor, and aborts what is open.
 pub(super) struct Conductor {
     jobs: mpsc::Sender<Job>,
+    /// How long a transaction may take.
+    timeout: Duration,
 }
+
+/// How many times that a call may take before it counts as lost. They have bounds of their own, but librdkafka may lose the
+/// answer to one when a coordinator moves in the middle of it (seen in `rd_kafka_send_offsets_to_transaction`): it never
+/// returns then. Its thread and its client stay behind, and a new producer goes on.
+const LOST_AFTER: u32 = 2;
+/// What an abort takes, whatever the timeout.
+const AT_LEAST: Duration = Duration::from_secs(2);
+/// The first call waits for twice the timeout by itself, and is tried again.
+const FIRST_LOST_AFTER: u32 = 6;
 
 impl Conductor {
     pub(super) fn start(producer: Producer, id: Arc<str>, timeout: Duration) -> Result<Self, Error> {
@@ -42,11 +53,11 @@ impl Conductor {
         std::thread::Builder::new().name("kafka-transaction".into()).spawn(run).map_err(|error| {
             Error::new(ErrorKind::Closed, "no thread for a producer's transactions").with_source(error)
         })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, timeout })
     }
 
     pub(super) fn init(&self) -> Answer<()> {
-        self.call(Stage::init)
+        self.call_within(self.timeout * FIRST_LOST_AFTER, Stage::init)
     }
 
     pub(super) fn begin(&self) -> Answer<()> {
@@ -81,6 +92,14 @@ impl Conductor {
         &self,
         job: impl FnOnce(&mut Stage) -> Result<T, Failure> + Send + 'static,
     ) -> Answer<T> {
+        self.call_within(self.timeout * LOST_AFTER + AT_LEAST, job)
+    }
+
+    fn call_within<T: Send + 'static>(
+        &self,
+        within: Duration,
+        job: impl FnOnce(&mut Stage) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer<T> {
         let (answer, answered) = oneshot::channel();
         // Without a thread the answer is dropped, and that is one.
         let _ = self.jobs.send(Box::new(move |stage| {
@@ -88,10 +107,16 @@ impl Conductor {
             let _ = answer.send(job(stage));
         }));
         Box::pin(async move {
-            answered.await.unwrap_or_else(|_| {
-                let error = Error::new(ErrorKind::Closed, "the thread of the transactions has ended");
-                Err(Failure::Ended(Ended { error, cause: Cause::Broken }))
-            })
+            let error = match tokio::time::timeout(within, answered).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) => Error::new(ErrorKind::Closed, "the thread of the transactions has ended"),
+                Err(_) => {
+                    tracing::error!(?within, "a call of a transaction has not returned; its producer is left behind");
+                    let text = format!("a call of the transaction has not returned within {within:?}");
+                    Error::new(ErrorKind::Timeout, text).with_retry(Retry::Temporary)
+                }
+            };
+            Err(Failure::Ended(Ended { error, cause: Cause::Broken }))
         })
     }
 }

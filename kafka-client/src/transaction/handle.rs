@@ -1,14 +1,16 @@
 //! An open transaction, in the hands of the user's code.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, ErrorKind};
+use crate::partition::TopicPartition;
 use crate::producer::{Producer, SendError};
 use crate::record::Sendable;
 
@@ -20,19 +22,33 @@ pub struct Transaction {
     gate: Arc<Gate>,
 }
 
-/// Whether the transaction is open. Nothing is handed over while it is being closed, so that nothing slips into the next.
-pub(super) struct Gate(RwLock<bool>);
+/// What the user's code and whoever ends the transaction share.
+pub(super) struct Gate {
+    /// Nothing is handed over while it is being closed, so that nothing slips into the next transaction.
+    open: RwLock<bool>,
+    notes: Mutex<Notes>,
+}
+
+/// What is to be committed with the offsets of partitions.
+pub(super) type Notes = BTreeMap<TopicPartition, String>;
+
+/// What a broker takes with an offset, unless it is told otherwise (`offset.metadata.max.bytes`).
+const MOST_METADATA_BYTES: usize = 4_096;
 
 impl Gate {
     /// Nothing more is taken.
     pub(super) fn close(&self) {
-        *self.0.write() = false;
+        *self.open.write() = false;
+    }
+
+    pub(super) fn notes(&self) -> Notes {
+        std::mem::take(&mut self.notes.lock())
     }
 }
 
 impl Transaction {
     pub(super) fn new(producer: Producer) -> (Self, Arc<Gate>) {
-        let gate = Arc::new(Gate(RwLock::new(true)));
+        let gate = Arc::new(Gate { open: RwLock::new(true), notes: Mutex::default() });
         (Self { producer, gate: gate.clone() }, gate)
     }
 
@@ -64,10 +80,31 @@ impl Transaction {
         self.open(self.producer.enqueue_batch(records))
     }
 
+    /// Commits `metadata` with the offset of a partition whose records are in this transaction; of several for one
+    /// partition, the last. Without it, the metadata that was committed before is cleared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] above 4,096 bytes, which brokers refuse.
+    pub fn set_offset_metadata(&self, partition: &TopicPartition, metadata: impl Into<String>) -> Result<(), Error> {
+        let metadata = metadata.into();
+        if metadata.len() > MOST_METADATA_BYTES {
+            let text = format!("commit metadata of {} bytes; {MOST_METADATA_BYTES} is the most", metadata.len());
+            let error = Error::new(ErrorKind::TooLarge, text).with_operation("commit offsets in a transaction");
+            return Err(error.with_topic(partition.topic()).with_partition(Some(partition.partition())));
+        }
+        self.gate.notes.lock().insert(partition.clone(), metadata);
+        Ok(())
+    }
+
+    /// The same transaction, for another piece of the same work.
+    pub(super) fn again(&self) -> Self {
+        Self { producer: self.producer.clone(), gate: self.gate.clone() }
+    }
+
     /// Lets `sending` go on as long as the transaction is open.
     async fn open<T>(&self, sending: impl Future<Output = Result<T, SendError>>) -> Result<T, SendError> {
         let mut sending = pin!(sending);
-        let result = poll_fn(|context| match *self.gate.0.read() {
+        let result = poll_fn(|context| match *self.gate.open.read() {
             true => sending.as_mut().poll(context),
             false => {
                 let error = Error::new(ErrorKind::Closed, "the transaction has ended").with_operation("send");
@@ -75,7 +112,7 @@ impl Transaction {
             }
         })
         .await;
-        if let (Err(error), Some(poison), true) = (&result, self.producer.poison(), *self.gate.0.read()) {
+        if let (Err(error), Some(poison), true) = (&result, self.producer.poison(), *self.gate.open.read()) {
             poison.taint(error);
         }
         result

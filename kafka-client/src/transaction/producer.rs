@@ -166,10 +166,7 @@ impl TransactionalProducer {
     fn failed(&mut self, failure: Failure) -> Error {
         match failure {
             Failure::Aborted(error) => Error::new(ErrorKind::Aborted, "the transaction was aborted")
-                .with_retry(match error.retry() {
-                    Retry::Permanent if error.kind() != ErrorKind::Fenced => Retry::Permanent,
-                    _ => Retry::Temporary,
-                })
+                .with_retry(retry(error.kind()))
                 .with_source(error),
             Failure::Ended(ended) => {
                 self.engine = None;
@@ -192,6 +189,19 @@ impl TransactionalProducer {
             tracing::warn!("the last transaction was not aborted in time; the broker does it after its timeout");
         }
         producer.close(deadline.saturating_sub(start.elapsed())).await
+    }
+}
+
+/// Whether the same transaction may succeed another time: not where the records are to blame, or a permission.
+fn retry(kind: ErrorKind) -> Retry {
+    match kind {
+        ErrorKind::Config
+        | ErrorKind::Denied
+        | ErrorKind::Encode
+        | ErrorKind::Partitioner
+        | ErrorKind::TooLarge
+        | ErrorKind::UnknownTopic => Retry::Permanent,
+        _ => Retry::Temporary,
     }
 }
 

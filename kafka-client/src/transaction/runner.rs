@@ -359,7 +359,7 @@ where
             interval: pipeline.interval,
             records: pipeline.records,
             // What is left is for the acknowledgements and the commit.
-            work: timeout / 2,
+            work: timeout - timeout / 4,
             attempts: pipeline.attempts,
         };
         Ok(ReadyPipeline {

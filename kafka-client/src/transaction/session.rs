@@ -8,10 +8,13 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::{Batch, Decision, Poisoned, Undone};
@@ -23,7 +26,7 @@ use super::patience::{Patience, Verdict};
 use super::touched::Touched;
 use crate::consumer::{BoxError, Entry, Inbox, Portion, Source};
 use crate::error::{Error, ErrorKind};
-use crate::producer::Producer;
+use crate::producer::{Producer, panic_text};
 use crate::record::RawRecord;
 
 /// When transactions end.
@@ -48,6 +51,8 @@ pub(super) struct Session<I, P> {
     left: VecDeque<Portion<I>>,
     pace: Pace,
     patience: Patience,
+    /// Whether the record that was handed over first came with its bytes.
+    has_bytes: bool,
     /// Shared, not borrowed: the compiler could not tell then that a session may go between threads.
     process: Arc<P>,
     dead_letter: Option<DeadLetter>,
@@ -95,7 +100,8 @@ where
     ) -> Self {
         let patience = Patience::new(pace.records, pace.attempts);
         let left = VecDeque::new();
-        Self { recipe, engine: Some(engine), inbox, left, pace, patience, process, dead_letter, on_undone }
+        let (engine, has_bytes) = (Some(engine), false);
+        Self { recipe, engine, inbox, left, pace, patience, has_bytes, process, dead_letter, on_undone }
     }
 
     /// Runs until the consumer has ended.
@@ -160,13 +166,29 @@ where
         match ended {
             Ok(()) => {
                 self.engine = Some(engine);
-                self.patience.committed();
+                if touched.records() > 0 {
+                    self.patience.committed();
+                }
                 self.inbox.door.with_bytes.store(self.patience.isolates(), Ordering::Relaxed);
                 touched.committed();
                 Ok(())
             }
-            Err(failure) => self.undo(failure, engine, touched).await,
+            Err(failure) => {
+                // A record that no broker will ever take is as good as one that cannot be processed.
+                if let Failure::Aborted(error) = &failure
+                    && is_of_the_records(error.kind())
+                {
+                    self.failed(touched.records(), touched.only(), error);
+                }
+                self.undo(failure, engine, touched).await
+            }
         }
+    }
+
+    /// What was made of so many records has failed, or of one that was alone.
+    fn failed(&mut self, count: usize, only: Option<(Source, i64)>, error: &Error) {
+        self.patience.failed(count, only, self.has_bytes, error);
+        self.inbox.door.with_bytes.store(self.patience.isolates(), Ordering::Relaxed);
     }
 
     /// Lets the user's code work, until the transaction is to end.
@@ -305,15 +327,17 @@ where
         // In the transaction from here on: if it is undone, they go back.
         runs.iter().for_each(|(source, _)| touched.leave(source));
         let (transaction, gate) = Transaction::new(producer);
-        let process = (self.process)(Batch::new(records), transaction);
+        self.has_bytes = raw.is_some();
+        let process = self.process.clone();
+        let process = async move { process(Batch::new(records), transaction).await };
         let result = bounded(process, until, &self.inbox.door.hurry, || touched.is_lost()).await;
         gate.close();
+        touched.note(gate.notes());
         let decision = match result {
             Ok(decision) => decision.into(),
             Err(error) => {
                 let only = only.filter(|_| touched.records() == 0);
-                self.patience.failed(count, only, raw.is_some(), &error);
-                self.inbox.door.with_bytes.store(self.patience.isolates(), Ordering::Relaxed);
+                self.failed(count, only, &error);
                 return Err(error);
             }
         };
@@ -343,8 +367,7 @@ where
             return Err(error.with_topic(record.topic()).with_partition(Some(partition)).with_offset(Some(offset)));
         };
         let (transaction, gate) = Transaction::new(producer);
-        let buried = dead_letter(poisoned, transaction);
-        let buried = bounded(buried, until, &self.inbox.door.hurry, || false).await;
+        let buried = bounded(dead_letter(poisoned, transaction), until, &self.inbox.door.hurry, || false).await;
         gate.close();
         buried?;
         self.patience.buried();
@@ -401,6 +424,11 @@ where
     }
 }
 
+/// Whether an error is about what was sent, and will be the same another time.
+fn is_of_the_records(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Config | ErrorKind::Encode | ErrorKind::TooLarge | ErrorKind::UnknownTopic)
+}
+
 /// Runs user code, until `until` at most, and no longer than what it works on is there.
 async fn bounded<T>(
     work: impl Future<Output = Result<T, BoxError>>,
@@ -408,11 +436,18 @@ async fn bounded<T>(
     hurry: &tokio::sync::Notify,
     is_lost: impl Fn() -> bool,
 ) -> Result<T, Error> {
-    let mut work = std::pin::pin!(work);
+    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
     loop {
         tokio::select! {
             result = &mut work => {
-                return result.map_err(|error| Error::new(ErrorKind::Handler, "the processing failed").with_source(error));
+                return match result {
+                    Ok(Ok(value)) => Ok(value),
+                    Ok(Err(error)) => Err(Error::new(ErrorKind::Handler, "the processing failed").with_source(error)),
+                    Err(panic) => {
+                        let text = format!("the processing panicked: {}", panic_text(&*panic));
+                        Err(Error::new(ErrorKind::Panicked, text))
+                    }
+                };
             }
             () = hurry.notified() => {
                 if is_lost() {

@@ -16,8 +16,7 @@ const STEP: Duration = Duration::from_millis(100);
 const BEFORE_ABORT: Duration = Duration::from_millis(500);
 /// Between two tries of a call that may be made again.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How many times its own timeout a transaction may take to end before the producer is given up: then the coordinator
-/// cannot be reached, and the outcome is found out by the next one.
+/// How many times the timeout of a transaction the first call may be tried: its coordinator may be coming up.
 const MOST_TIMEOUTS: u32 = 3;
 
 /// Offsets that become part of a transaction, and the membership under which their records were read.
@@ -104,12 +103,27 @@ impl Stage {
             }
         }
         match self.producer.poison().and_then(|poison| poison.take()) {
-            Some(error) => Err(self.abort_because(error)),
+            Some(error) => {
+                let error = self.cause(error);
+                Err(self.abort_because(error))
+            }
             None if self.producer.in_flight() > 0 => {
                 let text = "records were not acknowledged in time";
                 Err(self.abort_because(Error::new(ErrorKind::Timeout, text)))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Why records failed. When a transaction can only be aborted any more, librdkafka drops what waits in its queue, and
+    /// says the reason to whoever asks for a commit.
+    fn cause(&self, error: Error) -> Error {
+        match error.code() {
+            Some("_PURGE_QUEUE" | "_PURGE_INFLIGHT") => match self.producer.client().commit_transaction() {
+                Err(native) if native.requires_abort => Error::native(native).with_operation("commit transaction"),
+                _ => error,
+            },
+            _ => error,
         }
     }
 
@@ -194,8 +208,10 @@ impl Stage {
         }
     }
 
+    /// Whether the broker has aborted the transaction by itself, or is about to: then the producer is given up, and the next
+    /// one finds out how it ended.
     fn overdue(&self) -> bool {
-        self.open.is_some_and(|since| since.elapsed() > self.timeout * MOST_TIMEOUTS)
+        self.open.is_some_and(|since| since.elapsed() > self.timeout)
     }
 
     /// The producer can do nothing more: what was open is aborted by whoever comes next under its id.
@@ -214,4 +230,51 @@ impl Stage {
 /// Whether the call has not ended yet: its timeout has, and a second call goes on with it.
 fn may_be_resumed(error: &NativeError) -> bool {
     !error.fatal && !error.requires_abort && (error.retriable || error.code == Code::OperationTimedOut)
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use super::*;
+    use crate::native::{Client, Role};
+    use crate::{Kafka, RawRecord};
+
+    /// Brokers accept it for any group, from anybody: a member that was put out would move the offsets of those who have
+    /// its partitions now.
+    #[test]
+    fn offsets_without_a_membership_are_refused_and_the_transaction_is_aborted() {
+        let kafka = Kafka::embedded().unwrap();
+        kafka.embedded_broker().unwrap().create_topic("lines", 1).unwrap();
+        let servers = kafka.embedded_broker().unwrap().bootstrap_servers().to_owned();
+        let consumer = Client::new(Role::Consumer, [("bootstrap.servers", &*servers), ("group.id", "g")]).unwrap();
+        let membership = Arc::new(consumer.membership().unwrap());
+        assert_eq!((membership.generation(), membership.member(), membership.is_bound()), (-1, String::new(), false));
+
+        let mut builder = kafka.producer();
+        builder.settings().typed("transactional.id", "t");
+        let producer = builder.build_transactional().unwrap();
+        let mut stage = Stage::new(producer.clone(), Arc::from("t"), Duration::from_secs(10));
+        stage.init().unwrap();
+        stage.begin().unwrap();
+        assert!(producer.try_enqueue(RawRecord::new("lines", None, None)).is_ok());
+        let mut list = Partitions::new();
+        list.add("lines", 0, Some(7), None).unwrap();
+        match stage.commit(vec![Offsets { list, membership }], || true) {
+            Err(Failure::Aborted(error)) => assert!(error.to_string().contains("no member"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        // And the producer goes on.
+        stage.begin().unwrap();
+        stage.commit(Vec::new(), || true).unwrap();
+    }
+
+    #[test]
+    fn what_was_read_of_a_partition_that_has_moved_is_not_committed() {
+        let kafka = Kafka::embedded().unwrap();
+        let mut builder = kafka.producer();
+        builder.settings().typed("transactional.id", "t");
+        let mut stage = Stage::new(builder.build_transactional().unwrap(), Arc::from("t"), Duration::from_secs(10));
+        stage.init().unwrap();
+        stage.begin().unwrap();
+        assert!(matches!(stage.commit(Vec::new(), || false), Err(Failure::Aborted(_))));
+    }
 }

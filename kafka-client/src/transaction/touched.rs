@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::handle::Notes;
 use super::stage::Offsets;
 use crate::consumer::{Hold, Source};
 use crate::error::Error;
@@ -13,6 +14,8 @@ use crate::partition::TopicPartition;
 pub(super) struct Touched {
     list: Vec<One>,
     records: usize,
+    /// What is committed with the offsets.
+    notes: Notes,
     /// Kept until the transaction has ended: what is read ahead waits, and partitions are not given away before.
     holds: Vec<Hold>,
 }
@@ -26,6 +29,12 @@ struct One {
     count: u64,
     /// What was taken and not counted: it goes back.
     left: bool,
+}
+
+impl One {
+    fn partition(&self) -> TopicPartition {
+        TopicPartition::new(self.source.topic().clone(), self.source.partition())
+    }
 }
 
 impl Touched {
@@ -56,12 +65,24 @@ impl Touched {
         &mut self.list[at]
     }
 
+    pub(super) fn note(&mut self, notes: Notes) {
+        self.notes.extend(notes);
+    }
+
     pub(super) fn keep(&mut self, hold: Hold) {
         self.holds.push(hold);
     }
 
     pub(super) fn records(&self) -> usize {
         self.records
+    }
+
+    /// The record, where there is one only.
+    pub(super) fn only(&self) -> Option<(Source, i64)> {
+        match &self.list[..] {
+            [one] if self.records == 1 => Some((one.source.clone(), one.last)),
+            _ => None,
+        }
     }
 
     /// Whether a partition is about to go: the transaction should end soon.
@@ -84,14 +105,16 @@ impl Touched {
     pub(super) fn offsets(&self, membership: Arc<Membership>) -> Result<Offsets, Error> {
         let mut list = Partitions::new();
         let mut lines = self.list.iter().filter(|one| one.count > 0);
-        let added: Result<(), NativeError> =
-            lines.try_for_each(|one| list.add(one.source.topic(), one.source.partition(), Some(one.last + 1), None));
+        let added: Result<(), NativeError> = lines.try_for_each(|one| {
+            let note = self.notes.get(&one.partition()).map(String::as_bytes);
+            list.add(one.source.topic(), one.source.partition(), Some(one.last + 1), note)
+        });
         added.map_err(Error::native)?;
         Ok(Offsets { list, membership })
     }
 
     pub(super) fn partitions(&self) -> Vec<TopicPartition> {
-        self.list.iter().map(|one| TopicPartition::new(one.source.topic().clone(), one.source.partition())).collect()
+        self.list.iter().map(One::partition).collect()
     }
 
     /// The transaction was committed.

@@ -28,6 +28,8 @@ pub(crate) struct Orders {
     pub(crate) loop_cap: u32,
     pub(crate) parking: Option<String>,
     pub(crate) transform: Option<Transform>,
+    /// What the transform is, where that can be told by a text.
+    pub(crate) changes: Option<String>,
     pub(crate) check: Option<Check>,
 }
 
@@ -41,6 +43,12 @@ pub(crate) enum Verdict {
 }
 
 impl Orders {
+    /// What tells one job from another.
+    pub(crate) fn told(&self) -> String {
+        let Self { selection, target, shape, accept_damage, duplicates, changes, .. } = self;
+        format!("{selection:?}|{target:?}|{shape:?}|{accept_damage}|{duplicates}|{changes:?}")
+    }
+
     /// Where it would go, or why it stays.
     pub(crate) fn destination<'a>(&'a self, letter: &'a DeadLetter<'a>) -> Result<&'a str, Refusal<'a>> {
         match letter.refusal() {
@@ -123,7 +131,6 @@ pub(crate) struct Survey {
     /// The place of the first dead letter of a life.
     first: HashMap<Life, At>,
     duplicates: HashSet<(i32, i64)>,
-    pub(crate) selected: u64,
     /// Whether there were more lives than are remembered.
     pub(crate) is_full: bool,
 }
@@ -144,7 +151,6 @@ impl Survey {
             topics: HashMap::new(),
             first: HashMap::new(),
             duplicates: HashSet::new(),
-            selected: 0,
             is_full: false,
         }
     }
@@ -153,9 +159,6 @@ impl Survey {
     pub(crate) fn note(&mut self, orders: &Orders, letter: &DeadLetter<'_>, is_dealt_with: bool) {
         if !orders.selection.matches(letter) {
             return;
-        }
-        if !is_dealt_with {
-            self.selected += 1;
         }
         let Ok(topic) = orders.destination(letter) else { return };
         if !self.targets.contains(topic) {

@@ -97,6 +97,26 @@ impl RedriveReport {
         &self.end
     }
 
+    /// The audit record.
+    pub(crate) fn audit(&self, who: &str, what: String, at_ms: i64) -> String {
+        let audit = serde_json::json!({
+            "job": self.job,
+            "source": self.source,
+            "who": who,
+            "what": what,
+            "at_ms": at_ms,
+            "elapsed_ms": self.elapsed.as_millis() as u64,
+            "end": format!("{:?}", self.end),
+            "read": self.read,
+            "sent": self.sent,
+            "bytes": self.bytes,
+            "parked": self.parked,
+            "targets": self.targets,
+            "left": self.left,
+        });
+        audit.to_string()
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.read += other.read;
         self.sent += other.sent;

@@ -39,14 +39,18 @@ impl Redrive {
     /// It only reads.
     pub async fn dry_run(&self) -> Result<RedriveReport, Error> {
         let begun = Instant::now();
-        let surveyed = self.survey().await?;
+        let mut surveyed = self.survey().await?;
+        if self.marks {
+            // Made when the job runs.
+            surveyed.make_believe(super::discard::topic_of_marks(&self.source));
+        }
         let mut report = self.report(&surveyed);
         report.dry = true;
         let spans = surveyed.spans.clone();
         let report = Arc::new(Mutex::new(report));
         let (orders, counted, limit, now) = (self.orders.clone(), report.clone(), self.limit, now_ms());
         let each = move |letter: &DeadLetter<'_>| {
-            let verdict = orders.verdict(letter, &surveyed.known, &surveyed.duplicates, now);
+            let verdict = surveyed.verdict(&orders, letter, now);
             let mut report = counted.lock();
             if !verdict.is_left() && limit == Some(report.sent + report.parked) {
                 report.end = End::Limit;
@@ -61,7 +65,7 @@ impl Redrive {
         Ok(report)
     }
 
-    fn report(&self, surveyed: &Surveyed) -> RedriveReport {
+    pub(super) fn report(&self, surveyed: &Surveyed) -> RedriveReport {
         RedriveReport {
             job: self.job_name(),
             source: self.source.clone(),
@@ -72,7 +76,7 @@ impl Redrive {
 }
 
 impl RedriveReport {
-    fn count(&mut self, verdict: &Verdict) {
+    pub(super) fn count(&mut self, verdict: &Verdict) {
         self.read += 1;
         match verdict {
             Verdict::Send(record) | Verdict::Park(record) => {
@@ -103,6 +107,6 @@ impl RedriveReport {
     }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

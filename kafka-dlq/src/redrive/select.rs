@@ -25,6 +25,8 @@ pub struct Selection {
     partitions: Vec<i32>,
     offsets: Option<Range<i64>>,
     times_ms: Option<Range<i64>>,
+    /// What the times were said as: `2h` ago is another time with each run, and the same job.
+    times_told: Option<String>,
     keys: Vec<Vec<u8>>,
     headers: Vec<(String, Option<Vec<u8>>)>,
     dialects: Vec<Dialect>,
@@ -79,6 +81,13 @@ impl Selection {
     /// failed](DeadLetter::failed_at_ms), or their timestamp where that is not told.
     pub fn times_ms(mut self, times: Range<i64>) -> Self {
         self.times_ms = Some(times);
+        self
+    }
+
+    /// As [`times_ms`](Self::times_ms), of a job that is told from others by `text`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn times_told(mut self, times: Range<i64>, text: String) -> Self {
+        (self.times_ms, self.times_told) = (Some(times), Some(text));
         self
     }
 
@@ -191,7 +200,8 @@ impl fmt::Debug for Selection {
             .field("source_offsets", &self.source_offsets)
             .field("partitions", &self.partitions)
             .field("offsets", &self.offsets)
-            .field("times_ms", &self.times_ms)
+            .field("times_ms", &self.times_ms.as_ref().filter(|_| self.times_told.is_none()))
+            .field("times", &self.times_told)
             .field("keys", &self.keys)
             .field("headers", &self.headers)
             .field("dialects", &self.dialects)

@@ -8,8 +8,9 @@ use kafka_client::{Admin, Kafka};
 use parking_lot::Mutex;
 
 use super::Redrive;
-use super::plan::Survey;
+use super::plan::{Orders, Survey, Verdict};
 use super::target::{Facts, Known};
+use crate::dead_letter::DeadLetter;
 use crate::error::Error;
 use crate::reader::{self, Span};
 
@@ -21,10 +22,11 @@ pub(super) struct Surveyed {
     pub(super) ends: BTreeMap<i32, i64>,
     pub(super) known: Known,
     pub(super) duplicates: HashSet<(i32, i64)>,
+    /// The places that are marked as discarded.
+    pub(super) discarded: HashSet<(i32, i64)>,
     /// How many records earlier runs have passed.
     pub(super) before: u64,
     pub(super) to_read: u64,
-    pub(super) selected: u64,
 }
 
 struct Pass {
@@ -32,6 +34,24 @@ struct Pass {
     ends: BTreeMap<i32, i64>,
     before: u64,
     to_read: u64,
+}
+
+impl Surveyed {
+    /// Takes a topic for one that is there.
+    pub(super) fn make_believe(&mut self, topic: String) {
+        let facts = Facts { partitions: 1, after_max_ms: i64::MAX, before_max_ms: i64::MAX };
+        self.known.insert(topic, Some(facts));
+    }
+
+    /// What becomes of a dead letter.
+    pub(super) fn verdict(&self, orders: &Orders, letter: &DeadLetter<'_>, now_ms: i64) -> Verdict {
+        let record = letter.record();
+        let place = record.partition.zip(record.offset);
+        if place.is_some_and(|place| self.discarded.contains(&place)) {
+            return Verdict::Left("discarded".into());
+        }
+        orders.verdict(letter, &self.known, &self.duplicates, now_ms)
+    }
 }
 
 impl Redrive {
@@ -46,7 +66,7 @@ impl Redrive {
         let pass = Pass { survey: Survey::new(), ends: BTreeMap::new(), before: 0, to_read: 0 };
         let pass = Arc::new(Mutex::new(pass));
         let (noted, orders) = (pass.clone(), self.orders.clone());
-        let each = move |letter: &crate::DeadLetter<'_>| {
+        let each = move |letter: &DeadLetter<'_>| {
             let (Some(partition), Some(offset)) = (letter.record().partition, letter.record().offset) else {
                 return ControlFlow::Continue(());
             };
@@ -68,11 +88,11 @@ impl Redrive {
         if survey.is_full {
             tracing::warn!(topic = self.source, "more records than are remembered: some duplicates may be sent");
         }
-        let selected = survey.selected;
         let (mut topics, duplicates) = survey.found();
         topics.extend(self.orders.parking.clone());
         let known = facts(&self.kafka, topics).await?;
-        Ok(Surveyed { spans, ends, known, duplicates, before, to_read, selected })
+        let discarded = self.discarded().await?;
+        Ok(Surveyed { spans, ends, known, duplicates, discarded, before, to_read })
     }
 
     /// What the job's group has committed.

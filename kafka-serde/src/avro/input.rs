@@ -5,8 +5,9 @@ use super::fault::Fault;
 /// Containers within containers that a datum may have.
 pub(crate) const DEEPEST: usize = 64;
 
-/// Items of no size (`null`, empty records) that any payload may have on top of one for each of its bytes.
-const SPARE_ITEMS: usize = 1024;
+/// Items of no size (`null`, empty records) that any payload may have on top of one for each of its bytes. They are
+/// values in memory, and nothing in the payload stands for them.
+const SPARE_ITEMS: usize = 16;
 
 pub(crate) struct Input<'de> {
     rest: &'de [u8],

@@ -3,7 +3,8 @@
 use jsonschema::{Draft, Registry, Retrieve, Uri};
 use serde_json::Value;
 
-use crate::{Error, ErrorKind, RegisteredSchema};
+use super::document::{Document, Documents};
+use crate::{Error, ErrorKind, RegisteredSchema, json};
 
 /// Where a schema without an `$id` is said to be, so that relative references have something to start from.
 const NOWHERE: &str = "json-schema:///";
@@ -11,7 +12,7 @@ const NOWHERE: &str = "json-schema:///";
 /// The longest message of a check, in characters: it quotes the document.
 const LONGEST: usize = 512;
 
-pub(crate) struct Validator(jsonschema::Validator);
+pub(crate) struct Validator(jsonschema::Validator<Documents>);
 
 impl Validator {
     /// Compiles a schema with those that it refers to. What is not among these cannot be reached.
@@ -30,7 +31,7 @@ impl Validator {
             }
         }
         let registry = registry.prepare().map_err(|error| invalid(&error))?;
-        let mut options = jsonschema::options().with_retriever(Nothing).with_registry(&registry);
+        let mut options = jsonschema::options_for::<Documents>().with_retriever(Nothing).with_registry(&registry);
         if main.get("$schema").is_none() {
             options = options.with_draft(Draft::Draft7);
         }
@@ -40,13 +41,21 @@ impl Validator {
         options.build(&main).map(Self).map_err(|error| invalid(&error))
     }
 
-    /// The first thing that is wrong with a document.
-    pub(crate) fn check(&self, document: &Value, kind: ErrorKind) -> Result<(), Error> {
+    /// The first thing that is wrong with a document, given as its text.
+    pub(crate) fn check(&self, text: &[u8], kind: ErrorKind) -> Result<(), Error> {
+        let document = match Document::read(text) {
+            Ok(document) => document,
+            // Read once more, for an error that says where.
+            Err(error) => {
+                let unread = |error| Error::new(kind, "the document cannot be read").with_source(error);
+                return Err(json::read::<Value>(text).err().unwrap_or_else(|| unread(error)));
+            }
+        };
         // Asking only whether it is valid is the cheaper question.
-        if self.0.is_valid(document) {
+        if self.0.is_valid(&document) {
             return Ok(());
         }
-        let Err(error) = self.0.validate(document) else { return Ok(()) };
+        let Err(error) = self.0.validate(&document) else { return Ok(()) };
         let field = field(error.instance_path().as_str());
         let what: String = error.to_string().chars().take(LONGEST).collect();
         Err(match field.as_str() {

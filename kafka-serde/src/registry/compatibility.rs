@@ -32,6 +32,14 @@ impl Parsed {
         })
     }
 
+    /// The form that `format=serialized` asks for: of Protobuf, a `FileDescriptorProto` in base64.
+    pub(crate) fn serialized(&self) -> Option<String> {
+        match self {
+            Self::Protobuf(file) => Some(file.serialized()),
+            Self::Avro(_) | Self::Json(_) => None,
+        }
+    }
+
     /// What stands against this schema after `older` ones, newest first, at a level: nothing, if it is compatible.
     pub(crate) fn problems(&self, level: CompatibilityLevel, older: &[Parsed]) -> Vec<String> {
         let looked_at = if level.is_transitive() { older.len() } else { older.len().min(1) };

@@ -35,12 +35,13 @@ const MOST_CONNECTIONS: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Parameters that the API knows.
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "defaultToGlobal",
     "deleted",
     "deletedOnly",
     "fetchMaxId",
     "force",
+    "format",
     "key",
     "latestOnly",
     "normalize",

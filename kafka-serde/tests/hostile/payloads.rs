@@ -103,7 +103,7 @@ fn attack<D: Deserializer>(what: &str, serde: &D, seeds: &[Vec<u8>], of_ci: usiz
         }
     }
     let (mut good, mut worst) = (0, 0.0_f64);
-    let mut dice = Dice::new(0x0ddb_a11 ^ what.len() as u64);
+    let mut dice = Dice::new(0x00dd_ba11 ^ what.len() as u64);
     let datums = Vec::from_iter(seeds.iter().map(|seed| seed[5..].to_vec()));
     for round in 0..rounds(of_ci) {
         // The id is left in place: an unknown one is another test's.
@@ -220,9 +220,9 @@ fn protobuf_survives_any_bytes() {
     attack("protobuf, any message", &DynamicProtobuf::new(&registry), &seeds, 10_000);
 }
 
-const JSON: &str = r#"{"type":"object","required":["id"],"properties":{"id":{"type":"integer","minimum":1},
+const JSON: &str = r##"{"type":"object","required":["id"],"properties":{"id":{"type":"integer","minimum":1},
     "customer":{"type":"string","pattern":"^[a-z]+$"},"tags":{"type":"array","items":{"type":"string"},"uniqueItems":true},
-    "next":{"anyOf":[{"type":"null"},{"$ref":"#"}]}}}"#;
+    "next":{"anyOf":[{"type":"null"},{"$ref":"#"}]}}}"##;
 
 #[test]
 fn json_survives_any_bytes() {
@@ -231,7 +231,8 @@ fn json_survives_any_bytes() {
     let seeds = [0, 1, 3].map(|depth| written(&plain, &order(depth)));
     attack("json, typed", &plain, &seeds, 20_000);
     attack("json, validated", &plain.clone().validation(Validation::Both), &seeds, 10_000);
-    let any = JsonSchema::<serde_json::Value>::with_schema(&registry, Schema::json(JSON)).validation(Validation::Decode);
+    let any =
+        JsonSchema::<serde_json::Value>::with_schema(&registry, Schema::json(JSON)).validation(Validation::Decode);
     attack("json, any value", &any, &seeds, 10_000);
 }
 
@@ -273,7 +274,8 @@ fn frames_and_headers_survive_any_bytes() {
         let most = EVERY + PER_BYTE * (payload.len() + 64);
         let mut misses = 0;
         let used = meter.bytes(most, || {
-            for stop in [avro.deserialize(Some(&payload), &from).err(), protobuf.deserialize(Some(&payload), &from).err()]
+            for stop in
+                [avro.deserialize(Some(&payload), &from).err(), protobuf.deserialize(Some(&payload), &from).err()]
             {
                 misses += usize::from(matches!(stop, Some(Stop::Miss(_))));
             }

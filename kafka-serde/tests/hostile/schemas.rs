@@ -40,12 +40,15 @@ impl Compilers {
     fn ask<D: Deserializer>(&self, serde: &D, bytes: &[u8]) {
         for _ in 0..3 {
             match serde.deserialize(Some(bytes), &Source::new("orders", Part::Value)) {
-                Err(Stop::Miss(miss)) if self.runtime.block_on(miss.resolve()).is_ok() => (),
+                Err(Stop::Miss(miss)) => match self.runtime.block_on(miss.resolve()) {
+                    Ok(()) => (),
+                    Err(_) => return,
+                },
                 Err(Stop::Error(error)) => {
                     let length = format!("{error} {error:?}").len();
                     return assert!(length < 32 * 1024, "{length} bytes of text");
                 }
-                _ => return,
+                Ok(_) => return,
             }
         }
     }
@@ -70,9 +73,9 @@ fn schemas_with_wounds_are_compiled_or_refused() {
     let mut dice = Dice::new(0x5c4e);
     for schema in [Schema::avro(AVRO), Schema::protobuf(PROTO), Schema::json(JSON)] {
         let seeds = [schema.text.as_bytes().to_vec()];
-        for _ in 0..rounds(200) {
+        for _ in 0..rounds(60) {
             let text = String::from_utf8_lossy(&dice.payload(&seeds)).into_owned();
-            let wounded = Schema { text: text.as_str().into(), ..schema.clone() };
+            let wounded = Schema::new(schema.schema_type, text.as_str());
             // Parsers take what they need; only a blow-up is of interest.
             let used = meter.bytes(64 << 20, || compilers.compile(&wounded));
             assert!(used <= 64 << 20, "{used} bytes for {text}");
@@ -87,25 +90,18 @@ fn schemas_nested_without_end_are_refused_and_are_no_stack_overflow() {
         let compilers = Compilers::new();
         let compile = |schema: &Schema| compilers.compile(schema);
         for depth in [100, 1_000, 100_000] {
-            let avro = format!(
-                "{}\"int\"{}",
-                r#"{"type":"array","items":"#.repeat(depth),
-                "}".repeat(depth)
-            );
+            let avro = format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(depth), "}".repeat(depth));
             compile(&Schema::avro(avro));
             let union = format!("{}\"int\"{}", "[".repeat(depth), "]".repeat(depth));
             compile(&Schema::avro(union));
             let json = format!("{}true{}", r#"{"not":"#.repeat(depth), "}".repeat(depth));
             compile(&Schema::json(json));
-            let messages = format!(
-                "syntax = \"proto3\"; {}{}",
-                "message M { ".repeat(depth),
-                "}".repeat(depth)
-            );
+            let messages = format!("syntax = \"proto3\"; {}{}", "message M { ".repeat(depth), "}".repeat(depth));
             compile(&Schema::protobuf(messages));
             let options = format!("syntax = \"proto3\"; option (a) = {}{};", "{ a: ".repeat(depth), "}".repeat(depth));
             compile(&Schema::protobuf(options));
-            let patterns = format!(r#"{{"properties":{{"id":{{"pattern":"{}a{}"}}}}}}"#, "(".repeat(depth), ")".repeat(depth));
+            let patterns =
+                format!(r#"{{"properties":{{"id":{{"pattern":"{}a{}"}}}}}}"#, "(".repeat(depth), ")".repeat(depth));
             compile(&Schema::json(patterns));
         }
     };

@@ -115,3 +115,37 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
     let error = futures::executor::block_on(registry.schema(SchemaId::Id(1))).unwrap_err();
     assert!(error.to_string().contains("tokio runtime"), "{error}");
 }
+
+#[tokio::test]
+async fn a_protobuf_schema_is_given_as_a_descriptor_to_who_asks_for_one() {
+    let (server, registry) = served().await;
+    let inner = Schema::protobuf("syntax = \"proto3\"; package shop; message Inner { string text = 1; }");
+    registry.register("inner", &inner).await.unwrap();
+    let text =
+        "syntax = \"proto3\"; package shop; import \"inner.proto\"; message Order { map<string, Inner> items = 1; }";
+    let order = Schema::protobuf(text).with_reference(SchemaReference::new("inner.proto", "inner", 1));
+    let id = registry.register("orders-value", &order).await.unwrap().id.unwrap();
+    for path in [format!("/schemas/ids/{id}"), "/subjects/orders-value/versions/1".to_owned()] {
+        let body = get(&server, &format!("{path}?format=serialized")).await;
+        let base64 = body["schema"].as_str().unwrap();
+        // Our own registry takes it back as the same schema, in the other form.
+        let described = Schema::protobuf(base64).with_reference(SchemaReference::new("inner.proto", "inner", 1));
+        registry.register("described", &described).await.unwrap();
+        assert!(registry.is_compatible("orders-value", Version::Latest, &described).await.unwrap().is_compatible);
+        assert_eq!(body["references"][0]["name"], "inner.proto");
+        assert_eq!(get(&server, &path).await["schema"], text);
+    }
+    registry.register("s", &Schema::avro(ORDER)).await.unwrap();
+    assert_eq!(get(&server, "/subjects/s/versions/1?format=serialized").await["schema"], ORDER);
+}
+
+async fn get(server: &RegistryServer, target: &str) -> serde_json::Value {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}

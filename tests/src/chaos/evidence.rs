@@ -1,19 +1,24 @@
 //! What a judge sees of a seed that has been run.
 
+use std::collections::BTreeMap;
+
 use crate::harness::oracle::{self, Isolation, Stored};
 
+use super::kind::Kind;
 use super::ledger::Lines;
 use super::plan::Plan;
 
 /// All that is known when it is over.
 #[derive(Debug)]
 pub struct Evidence<'e> {
+    /// What the members were.
+    pub worker: &'e Kind,
     /// What was to happen.
     pub plan: &'e Plan,
     /// The address of the cluster, past the proxies.
     pub bootstrap: &'e str,
-    /// The topic that members write to, if they do.
-    pub output: &'e str,
+    /// The other topics, by role.
+    pub topics: BTreeMap<&'static str, String>,
     /// What was produced.
     pub input: Vec<Stored>,
     /// What the members wrote down.
@@ -31,6 +36,9 @@ pub struct Life {
     pub by: char,
     /// How often it was cut off from what it held: killed, suspended, or without its broker.
     pub disruptions: usize,
+    /// Whether another one ran in the same place: one of them had been suspended, and came back. Under one transactional id
+    /// they fence each other, until one of them ends.
+    pub contested: bool,
     /// How it ended.
     pub end: End,
 }
@@ -49,21 +57,27 @@ pub enum End {
 }
 
 impl Evidence<'_> {
-    /// What was written to the output, as one sees it who reads committed records only.
-    pub fn committed(&self) -> Vec<Stored> {
-        oracle::read_all(self.bootstrap, self.output, Isolation::ReadCommitted)
+    /// What was written to the topic of this role, as it is seen by one who reads so.
+    ///
+    /// # Panics
+    ///
+    /// If the plan has no such topic, or it cannot be read.
+    pub fn written(&self, role: &str, isolation: Isolation) -> Vec<Stored> {
+        let topic = self.topics.get(role).unwrap_or_else(|| panic!("the plan has no topic that is the {role}"));
+        oracle::read_all(self.bootstrap, topic, isolation)
     }
 
-    /// All that was written to the output.
-    pub fn uncommitted(&self) -> Vec<Stored> {
-        oracle::read_all(self.bootstrap, self.output, Isolation::ReadUncommitted)
-    }
-
-    /// What the lives that died by themselves said last.
-    pub fn deaths(&self) -> impl Iterator<Item = (char, &str)> {
+    /// The lives that ended by themselves, and what they said last.
+    pub fn deaths(&self) -> impl Iterator<Item = (&Life, &str)> {
         self.lives.iter().filter_map(|life| match &life.end {
-            End::Died(said) => Some((life.by, said.as_str())),
+            End::Died(said) => Some((life, said.as_str())),
             _ => None,
         })
+    }
+
+    /// Those of them that had promised not to.
+    pub fn broken_lives(&self) -> Vec<(char, &str)> {
+        let broken = self.deaths().filter(|(life, _)| self.worker.lives && !life.contested);
+        broken.map(|(life, said)| (life.by, said)).collect()
     }
 }

@@ -1,6 +1,7 @@
-//! `Feed` produces the input without the toolkit: some of it at once, the rest evenly over a time.
+//! `Feed` produces the input without the toolkit: some of it at once, the rest evenly over the time of the plan.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::Dice;
+use super::clock::Clock;
 
 /// How long brokers may be away for the feed to wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,8 +36,8 @@ pub(super) struct Flow {
 
 impl Feed {
     /// Starts to produce. Keys are drawn at random; the value is the record's number within its key, from 0.
-    pub(super) fn start(flow: Flow, dice: Dice) -> Self {
-        Self { thread: thread::spawn(move || produce(&flow, dice)) }
+    pub(super) fn start(flow: Flow, dice: Dice, clock: Arc<Clock>) -> Self {
+        Self { thread: thread::spawn(move || produce(&flow, dice, &clock)) }
     }
 
     /// Waits until all is acknowledged.
@@ -52,7 +54,7 @@ impl Feed {
     }
 }
 
-fn produce(flow: &Flow, mut dice: Dice) {
+fn produce(flow: &Flow, mut dice: Dice, clock: &Clock) {
     // Idempotent: what it writes stands in the log once, and in order, whatever happens to brokers.
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &flow.bootstrap)
@@ -64,10 +66,9 @@ fn produce(flow: &Flow, mut dice: Dice) {
         .create()
         .unwrap_or_else(|e| panic!("no producer: {e}"));
     let mut numbers: HashMap<usize, u64> = HashMap::new();
-    let start = Instant::now();
     let mut sent = 0;
     while sent < flow.records {
-        let passed = start.elapsed().as_secs_f64() / flow.over.as_secs_f64().max(0.001);
+        let passed = clock.now().as_secs_f64() / flow.over.as_secs_f64().max(0.001);
         let due = flow.records as f64 * (AT_ONCE + (1.0 - AT_ONCE) * passed);
         while sent < flow.records && (sent as f64) < due {
             let key = dice.number(0..flow.keys);

@@ -1,12 +1,13 @@
 //! Judges: what is wrong between what was produced, what was written down, and what was written out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::evidence::{End, Evidence, Life};
-use super::ledger::{Line, What};
-use crate::harness::oracle::Stored;
+use super::evidence::{Evidence, Life};
+use super::ledger::{Line, Lines, What};
+use super::plan::Role;
+use crate::harness::oracle::{Isolation, Stored};
 
 /// How many examples of something wrong are told.
 const EXAMPLES: usize = 5;
@@ -60,14 +61,14 @@ pub(super) fn at_least_once(evidence: &Evidence<'_>, exposure: usize) -> Finding
 
     let repeats = lines.repeats();
     findings.duplicated = repeats.len();
-    let (most, unexplained) = charge(&repeats, lives);
+    // A member may also be given up by its group for being too slow, which it tells.
+    let evicted = |life: &Life| lines.count(life.by, What::Lost);
+    let disruptions = |life: &Life| (life.by, life.disruptions + evicted(life));
+    let disruptions: BTreeMap<char, usize> = lives.iter().map(disruptions).filter(|(_, count)| *count > 0).collect();
+    let (most, unexplained) = charge(&repeats, &disruptions);
     findings.breaks("records were repeated that nothing had disturbed", &unexplained);
-    let allowed = |life: &&Life| exposure * life.disruptions;
-    let over: Vec<_> = lives
-        .iter()
-        .filter(|life| most.get(&life.by).is_some_and(|repeated| *repeated > allowed(life)))
-        .map(|life| (life.by, most[&life.by], allowed(&life)))
-        .collect();
+    let repeated = |(by, count): (&char, &usize)| (*by, most.get(by).copied().unwrap_or(0), exposure * count);
+    let over: Vec<_> = disruptions.iter().map(repeated).filter(|(_, repeated, allowed)| repeated > allowed).collect();
     findings.breaks("members were repeated beyond their exposure: who, by how much, how much was allowed", &over);
     let exposed = lines.of(What::Exposed).map(|line| line.offset).max().unwrap_or(0);
     if usize::try_from(exposed).is_ok_and(|exposed| exposed > exposure) {
@@ -75,22 +76,25 @@ pub(super) fn at_least_once(evidence: &Evidence<'_>, exposure: usize) -> Finding
     }
 
     findings.breaks("records were handled with another key or value than was produced", &changed(evidence));
-    let deaths: Vec<_> = evidence.deaths().collect();
-    findings.breaks("members died by themselves: who, and the last they said", &deaths);
+    findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
     findings.broken.extend(evidence.unfinished.clone());
     let worst = most.values().max().copied().unwrap_or(0);
+    let evictions = lines.of(What::Lost).count();
+    let findings = findings.with("evictions_told", evictions);
     findings.with("exposure", exposure).with("most_exposed", exposed).with("most_repeated_of_a_member", worst)
 }
 
 /// Charges each repeat to a disrupted life of the two that began the record. Returns how much each is charged, and what can
 /// be charged to none.
-fn charge(repeats: &[((i32, i64), char, char)], lives: &[Life]) -> (BTreeMap<char, usize>, Vec<(i32, i64)>) {
-    let disrupted: BTreeSet<char> = lives.iter().filter(|life| life.disruptions > 0).map(|life| life.by).collect();
+fn charge(
+    repeats: &[((i32, i64), char, char)],
+    disruptions: &BTreeMap<char, usize>,
+) -> (BTreeMap<char, usize>, Vec<(i32, i64)>) {
     let mut charged: BTreeMap<char, usize> = BTreeMap::new();
     let mut unexplained = Vec::new();
     for (place, before, again) in repeats {
         // What the first of them held was taken over; or the second one, which had lost it, went on for a moment.
-        match [before, again].into_iter().find(|by| disrupted.contains(by)) {
+        match [before, again].into_iter().find(|by| disruptions.contains_key(by)) {
             Some(by) => *charged.entry(*by).or_default() += 1,
             None => unexplained.push(*place),
         }
@@ -112,16 +116,51 @@ fn changed(evidence: &Evidence<'_>) -> Vec<(i32, i64)> {
     evidence.lines.of(What::Begin).filter(is_other).map(Line::place).collect()
 }
 
+/// What copiers write to.
+pub(super) const OUTPUT: Role = Role { name: "output", is_read: false };
+/// The header that names the batch which a record of the output belongs to.
+pub(super) const BATCH: &str = "batch";
+
 /// Copied exactly once: a read_committed reader of the output sees each record of the input once, and those of a key in
-/// their order. A run counts if something was written that such a reader does not see: then a transaction was hit.
+/// their order. A run counts if something that happened hit an open transaction: records of it are in the log, and such a
+/// reader does not see them. Where no batch fails of its own accord, any record that such a reader does not see says so.
 pub(super) fn exactly_once(evidence: &Evidence<'_>) -> Findings {
-    let (committed, all) = (evidence.committed(), evidence.uncommitted());
+    let [committed, all] = [Isolation::ReadCommitted, Isolation::ReadUncommitted]
+        .map(|isolation| evidence.written(OUTPUT.name, isolation));
     let mut findings = copied(&evidence.input, &committed);
     findings.broken.extend(evidence.unfinished.clone());
+    findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());
+    let hits = hits(&evidence.lines, &committed, &all);
     let unseen = all.len().saturating_sub(committed.len());
-    findings.counts = Some(unseen > 0);
-    let died = evidence.lives.iter().filter(|life| matches!(life.end, End::Died(_))).count();
-    findings.with("uncommitted_seen", unseen).with("died", died).with("begun", evidence.lines.of(What::Begin).count())
+    let undone_by_itself = evidence.lines.of(What::Abandoned).count() > 0;
+    findings.counts = Some(hits > 0 || (unseen > 0 && !undone_by_itself));
+    let died = evidence.deaths().count();
+    findings.with("uncommitted_seen", unseen).with("hits", hits).with("died", died)
+}
+
+/// How many batches were begun and not finished when something happened to their member, had records in the log by then or later,
+/// and never became visible; those that the member has abandoned of its own accord are none.
+fn hits(lines: &Lines, committed: &[Stored], all: &[Stored]) -> usize {
+    let place = |record: &Stored| (record.partition, record.offset);
+    let seen: HashSet<_> = committed.iter().map(place).collect();
+    let batch = |record: &Stored| {
+        let header = record.headers.iter().find(|(name, _)| name == BATCH);
+        header.and_then(|(_, batch)| batch.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()))
+    };
+    let unseen: HashSet<String> =
+        all.iter().filter(|record| !seen.contains(&place(record))).filter_map(batch).collect();
+    let abandoned: HashSet<&str> = lines.of(What::Abandoned).map(|line| line.value.as_str()).collect();
+    let mut open: HashSet<(char, &str)> = HashSet::new();
+    let mut hit: HashSet<&str> = HashSet::new();
+    for line in &lines.0 {
+        match line.what {
+            What::Begin => drop(open.insert((line.by, &line.value))),
+            What::Finish | What::Abandoned => drop(open.remove(&(line.by, &*line.value))),
+            What::Disrupted => hit.extend(open.iter().filter(|(by, _)| *by == line.by).map(|(_, batch)| batch)),
+            _ => (),
+        }
+    }
+    hit.into_iter().filter(|batch| unseen.contains(*batch) && !abandoned.contains(batch)).count()
 }
 
 /// Compares keys and values, as often as they are there, and the order of each key.
@@ -172,6 +211,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::chaos::evidence::End;
     use crate::chaos::ledger::{Entry, Ledger};
     use crate::chaos::order::Order;
     use crate::chaos::plan::Plan;
@@ -200,6 +240,29 @@ mod tests {
         assert_eq!(figures(&copied(&input, &late)), (0, 0, 1, false));
     }
 
+    #[test]
+    fn a_hit_is_a_batch_that_was_in_the_middle_and_was_never_seen() {
+        let ledger = Ledger::new();
+        let tell = |by: char, what, batch: &str| {
+            ledger.pen(by).write(Entry { what, topic: "in", partition: 0, offset: 0, key: "", value: batch });
+        };
+        let of = |offset, batch: &str| Stored {
+            headers: vec![(BATCH.to_owned(), Some(batch.as_bytes().to_vec()))],
+            ..stored(offset, "k", 0)
+        };
+        // a-2 is in the middle when a is killed; a-1 was not, nor was b-1, which b gives up, nor c-1, which is seen.
+        ["a-1", "a-2"].iter().for_each(|batch| tell('a', What::Begin, batch));
+        tell('a', What::Finish, "a-1");
+        ["b-1", "c-1"]
+            .iter()
+            .for_each(|batch| tell(if batch.starts_with('b') { 'b' } else { 'c' }, What::Begin, batch));
+        ['a', 'b', 'c'].iter().for_each(|by| tell(*by, What::Disrupted, ""));
+        tell('b', What::Abandoned, "b-1");
+        let all = [of(0, "a-1"), of(1, "a-2"), of(2, "b-1"), of(3, "c-1")];
+        assert_eq!(hits(&ledger.lines(), &all[3..], &all), 1);
+        assert_eq!(hits(&ledger.lines(), &all[1..], &all), 0);
+    }
+
     /// `by` begins and finishes the record at each offset, of a key that has them all.
     fn handled(ledger: &Ledger, by: char, offsets: &[i64]) {
         for offset in offsets {
@@ -222,16 +285,22 @@ mod tests {
             protocol: Protocol::Range,
             session: Duration::from_secs(1),
             partitions: 1,
+            topics: &[],
             keys: 1,
             order: Order::default(),
             steps: Vec::new(),
         };
-        let life =
-            |(by, disruptions, end): &(char, usize, End)| Life { by: *by, disruptions: *disruptions, end: end.clone() };
+        let life = |(by, disruptions, end): &(char, usize, End)| Life {
+            by: *by,
+            disruptions: *disruptions,
+            contested: false,
+            end: end.clone(),
+        };
         let evidence = Evidence {
+            worker: &crate::chaos::kind::handler::BY_KEY,
             plan: &plan,
             bootstrap: "",
-            output: "",
+            topics: BTreeMap::new(),
             input: (0..4).map(|offset| stored(offset, "k", offset as u64)).collect(),
             lines: ledger.lines(),
             lives: lives.iter().map(life).collect(),

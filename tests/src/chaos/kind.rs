@@ -12,6 +12,8 @@ pub struct Kind {
     pub name: &'static str,
     /// What it does, or leaves out.
     pub about: &'static str,
+    /// Whether it promises not to end by itself, unless another process runs in its place.
+    pub lives: bool,
     /// Runs it until its input ends. What it writes to the order's ledger is all that is known of it when it is killed.
     ///
     /// # Errors

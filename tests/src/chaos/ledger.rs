@@ -37,7 +37,7 @@ pub struct Entry<'e> {
     pub offset: i64,
     /// Its key.
     pub key: &'e str,
-    /// Its value: in chaos, the record's number within its key.
+    /// Its value: in chaos, the record's number within its key, or the name of a batch.
     pub value: &'e str,
 }
 
@@ -81,11 +81,15 @@ pub enum What {
     Lost,
     /// Partitions are being taken away.
     Draining,
+    /// The member is about to be killed or suspended, or a broker is: told by whoever does it.
+    Disrupted,
+    /// The member gives up a batch of its own accord, which its value names.
+    Abandoned,
     /// As many records as its offset says would be repeated by a kill, more than ever before.
     Exposed,
 }
 
-const NAMES: [(What, &str); 9] = [
+const NAMES: [(What, &str); 11] = [
     (What::Begin, "begin"),
     (What::Finish, "finish"),
     (What::Commit, "commit"),
@@ -94,6 +98,8 @@ const NAMES: [(What, &str); 9] = [
     (What::Revoked, "revoked"),
     (What::Lost, "lost"),
     (What::Draining, "draining"),
+    (What::Disrupted, "disrupted"),
+    (What::Abandoned, "abandoned"),
     (What::Exposed, "exposed"),
 ];
 
@@ -114,7 +120,8 @@ impl Ledger {
     ///
     /// If there is no place for temporary files.
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap_or_else(|e| panic!("no place for a ledger: {e}")) }
+        let dir = tempfile::Builder::new().prefix("ledger-").tempdir();
+        Self { dir: dir.unwrap_or_else(|e| panic!("no place for a ledger: {e}")) }
     }
 
     /// The file that members write to.

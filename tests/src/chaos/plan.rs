@@ -13,8 +13,10 @@ pub struct Plan {
     pub protocol: Protocol,
     /// When a silent member is taken for dead.
     pub session: Duration,
-    /// Partitions of the input, and of the output if there is one.
+    /// Partitions of the input, and of all other topics.
     pub partitions: i32,
+    /// The other topics. Members are told of each under its role's name, as they are of the `input`.
+    pub topics: &'static [Role],
     /// How many keys the records have.
     pub keys: usize,
     /// What the members are told beside the names of cluster, topics and group.
@@ -23,10 +25,19 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// A topic beside the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// What it is for: `output`, say.
+    pub name: &'static str,
+    /// Whether the group reads it too: a seed is over when it has committed its end.
+    pub is_read: bool,
+}
+
 /// Something that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// When, since the start. Later if what was before took longer.
+    /// When, since the start. If something takes longer, all that follows comes so much later.
     pub at: Duration,
     /// What.
     pub event: Event,
@@ -96,6 +107,9 @@ impl Plan {
     }
 }
 
+/// Rolls an event of some sort.
+pub(super) type Happening = fn(&mut Dice) -> Event;
+
 /// Steps, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -111,7 +125,7 @@ impl Steps {
     }
 
     /// Adds so many events, each chosen by weight, half a second to two after the one before.
-    pub(super) fn some(&mut self, count: usize, dice: &mut Dice, choice: &[(u32, fn(&mut Dice) -> Event)]) {
+    pub(super) fn some(&mut self, count: usize, dice: &mut Dice, choice: &[(u32, Happening)]) {
         for _ in 0..count {
             let event = dice.weighted(choice)(dice);
             let after = dice.millis(500..2_000);
@@ -126,10 +140,10 @@ impl Steps {
 
 /// A member is killed in the middle of what it does.
 pub(super) fn kill(dice: &mut Dice) -> Event {
-    Event::Kill { whom: dice.number(0..6), late: dice.millis(0..30), away: dice.millis(0..1_000) }
+    Event::Kill { whom: dice.number(0..6), late: dice.millis(0..100), away: dice.millis(0..1_000) }
 }
 
 /// A member is stopped for this long, in the middle of what it does.
 pub(super) fn suspend(dice: &mut Dice, away: std::ops::Range<u64>) -> Event {
-    Event::Suspend { whom: dice.number(0..6), late: dice.millis(0..30), away: dice.millis(away), replaced: false }
+    Event::Suspend { whom: dice.number(0..6), late: dice.millis(0..100), away: dice.millis(away), replaced: false }
 }

@@ -77,6 +77,11 @@ impl Process {
         }
     }
 
+    /// Its number, as the system has it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -69,16 +69,16 @@ impl Protocol {
 
     /// A member that notices and commits within milliseconds.
     pub fn member(self, kafka: &Kafka, group: &str, session: Duration) -> ConsumerBuilder {
-        let member = kafka
-            .consumer(group)
-            .commit_interval(Duration::from_millis(10))
-            .set("fetch.wait.max.ms", "20")
-            .group_protocol(self.settled());
+        self.settle(kafka.consumer(group).commit_interval(Duration::from_millis(10)), session)
+    }
+
+    /// Makes a member of this protocol that notices within milliseconds.
+    pub fn settle(self, member: ConsumerBuilder, session: Duration) -> ConsumerBuilder {
+        let member = member.set("fetch.wait.max.ms", "20").group_protocol(self.settled());
         self.raw(session).into_iter().fold(member, |member, (key, value)| member.set(key, value))
     }
 
-    /// The protocol as the toolkit has it.
-    pub fn settled(self) -> GroupProtocol {
+    fn settled(self) -> GroupProtocol {
         match self {
             Self::Range => GroupProtocol::Classic(Assignor::Range),
             Self::Cooperative => GroupProtocol::Classic(Assignor::CooperativeSticky),
@@ -105,8 +105,7 @@ impl Protocol {
         config
     }
 
-    /// The session of a member, where it is the member's: settings of librdkafka.
-    pub fn raw(self, session: Duration) -> Vec<(&'static str, String)> {
+    fn raw(self, session: Duration) -> Vec<(&'static str, String)> {
         match self {
             Self::Consumer => Vec::new(),
             _ => vec![("session.timeout.ms", millis(session)), ("heartbeat.interval.ms", "100".to_owned())],

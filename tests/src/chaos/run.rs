@@ -1,8 +1,11 @@
 //! Runs seeds of a scenario, one after the other, against one cluster.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::dice::Dice;
 use super::evidence::Evidence;
 use super::feed::{Feed, Flow};
@@ -48,7 +51,8 @@ pub struct Runner {
 /// The names that a seed has for itself.
 struct Names {
     input: String,
-    output: String,
+    /// By role.
+    topics: BTreeMap<&'static str, String>,
     group: String,
 }
 
@@ -82,22 +86,24 @@ impl Runner {
             keys: plan.keys,
             over: plan.length() + Duration::from_secs(1),
         };
-        let feed = Feed::start(flow, Dice::of("feed", seed));
+        let clock = Arc::new(Clock::start());
+        let feed = Feed::start(flow, Dice::of("feed", seed), clock.clone());
         let order = self.order(&plan, &names);
         let mut stage = Stage::new(&self.cluster, &self.options.program, self.options.worker.name, order, &ledger);
-        stage.play(&plan.steps);
+        stage.play(&plan.steps, &clock);
         while !feed.is_done() {
             stage.wait_until(Instant::now() + PAUSE);
         }
         feed.join();
-        let unfinished = self.settle(&mut stage, &names);
+        let unfinished = self.settle(&mut stage, &plan, &names);
         let events = stage.events();
         let lives = stage.end();
 
         let evidence = Evidence {
+            worker: self.options.worker,
             plan: &plan,
             bootstrap: self.cluster.bootstrap(),
-            output: &names.output,
+            topics: names.topics,
             input: oracle::read_all(self.cluster.bootstrap(), &names.input, Isolation::ReadUncommitted),
             lines: ledger.lines(),
             lives,
@@ -115,7 +121,8 @@ impl Runner {
             took: start.elapsed(),
         };
         let report = Report::new(ran, findings);
-        if !report.ok {
+        // Of a naive worker it is known what is wrong.
+        if !report.ok && self.scenario.workers.first().is_some_and(|first| first.name == self.options.worker.name) {
             eprintln!("  ledger and what the members said: {}", ledger.keep().display());
         }
         report
@@ -123,44 +130,56 @@ impl Runner {
 
     fn names(&self, plan: &Plan) -> Names {
         let (bootstrap, replicas) = (self.cluster.bootstrap(), i32::try_from(self.scenario.nodes).unwrap_or(1));
-        let [input, output] = ["input", "output"].map(unique);
-        oracle::create_topic(bootstrap, &input, plan.partitions, replicas);
-        oracle::create_topic(bootstrap, &output, plan.partitions, replicas);
-        Names { input, output, group: plan.protocol.group_on(bootstrap, plan.session) }
+        let create = |role: &str| {
+            let topic = unique(role);
+            oracle::create_topic(bootstrap, &topic, plan.partitions, replicas);
+            topic
+        };
+        let topics = plan.topics.iter().map(|role| (role.name, create(role.name))).collect();
+        Names { input: create("input"), topics, group: plan.protocol.group_on(bootstrap, plan.session) }
     }
 
     fn order(&self, plan: &Plan, names: &Names) -> Order {
-        plan.order
+        let order = plan
+            .order
             .clone()
             .with("bootstrap", self.cluster.proxied_bootstrap())
             .with("protocol", plan.protocol.name())
             .with("session", plan.session.as_millis())
             .with("input", &names.input)
-            .with("output", &names.output)
-            .with("group", &names.group)
+            .with("group", &names.group);
+        names.topics.iter().fold(order, |order, (role, topic)| order.with(role, topic))
     }
 
-    /// Waits until the group has committed the end of the input, and no transaction is open. Returns why it has not.
-    fn settle(&self, stage: &mut Stage<'_>, names: &Names) -> Option<String> {
-        let bootstrap = self.cluster.bootstrap();
-        let written = oracle::end_offsets(bootstrap, &names.input).into_iter().filter(|(_, end)| *end > 0).collect();
+    /// Waits until the group has committed the ends of what it reads, and no transaction is open. Returns why it has not.
+    fn settle(&self, stage: &mut Stage<'_>, plan: &Plan, names: &Names) -> Option<String> {
         let deadline = Instant::now() + SETTLES;
+        let read = plan.topics.iter().filter(|role| role.is_read).map(|role| &names.topics[role.name]);
+        let read: Vec<&String> = read.chain([&names.input]).collect();
         loop {
-            let committed = oracle::committed(bootstrap, &names.group, &names.input);
-            let open = [Isolation::ReadCommitted, Isolation::ReadUncommitted]
-                .map(|isolation| oracle::end_offsets_as(bootstrap, &names.output, isolation));
-            if committed == written && open[0] == open[1] {
-                return None;
+            let waits = read.iter().find_map(|topic| self.lags(&names.group, topic));
+            let waits = waits.or_else(|| names.topics.values().find_map(|topic| self.is_open(topic)));
+            match waits {
+                None => return None,
+                Some(why) if Instant::now() >= deadline => return Some(format!("not over within {SETTLES:?}: {why}")),
+                Some(_) => stage.wait_until(Instant::now() + PAUSE),
             }
-            if Instant::now() >= deadline {
-                return Some(format!(
-                    "not finished within {SETTLES:?}: {committed:?} of {written:?} are committed, transactions end before \
-                     {:?} of {:?}",
-                    open[0], open[1]
-                ));
-            }
-            stage.wait_until(Instant::now() + PAUSE);
         }
+    }
+
+    /// Why the group has not read the topic to its end.
+    fn lags(&self, group: &str, topic: &str) -> Option<String> {
+        let ends = oracle::end_offsets(self.cluster.bootstrap(), topic);
+        let ends: BTreeMap<_, _> = ends.into_iter().filter(|(_, end)| *end > 0).collect();
+        let committed = oracle::committed(self.cluster.bootstrap(), group, topic);
+        (committed != ends).then(|| format!("{committed:?} of {ends:?} is committed for {topic}"))
+    }
+
+    /// Where a transaction is open.
+    fn is_open(&self, topic: &str) -> Option<String> {
+        let [seen, all] = [Isolation::ReadCommitted, Isolation::ReadUncommitted]
+            .map(|isolation| oracle::end_offsets_as(self.cluster.bootstrap(), topic, isolation));
+        (seen != all).then(|| format!("transactions are open from {seen:?} of {all:?} of {topic}"))
     }
 }
 

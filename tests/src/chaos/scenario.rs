@@ -45,3 +45,46 @@ impl Scenario {
         SCENARIOS.iter().find(|one| one.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::chaos::plan::Event;
+
+    #[test]
+    fn a_seed_plans_the_same_again_and_the_next_one_something_else() {
+        for scenario in SCENARIOS {
+            let plan = |seed| format!("{:?}", (scenario.plan)(&mut Dice::of(scenario.name, seed), 5));
+            assert_eq!(plan(7), plan(7), "{}", scenario.name);
+            assert_ne!(plan(7), plan(8), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn a_plan_is_in_order_of_time_and_has_as_many_events_as_it_was_asked_for() {
+        for scenario in SCENARIOS {
+            for seed in 1..=50 {
+                let few = (scenario.plan)(&mut Dice::of(scenario.name, seed), 3).steps;
+                let many = (scenario.plan)(&mut Dice::of(scenario.name, seed), 9).steps;
+                assert_eq!(many.len() - few.len(), 6, "{} {seed}", scenario.name);
+                assert!(many.is_sorted_by_key(|step| step.at), "{} {seed}: {many:?}", scenario.name);
+                // It starts with somebody there.
+                assert!(matches!(many[0].event, Event::Scale(1..)), "{} {seed}: {many:?}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn each_scenario_has_a_name_and_a_naive_worker_of_its_own_and_kinds_have_one_name() {
+        let names: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+        assert!(SCENARIOS.iter().all(|scenario| scenario.workers.len() > 1));
+        let mut kinds: Vec<_> =
+            SCENARIOS.iter().flat_map(|one| one.workers).map(|kind| (kind.name, kind.about)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert!(kinds.windows(2).all(|two| two[0].0 != two[1].0), "{kinds:?}");
+    }
+}

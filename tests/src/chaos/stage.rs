@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::evidence::{End, Life};
 use super::ledger::{Ledger, What};
 use super::order::Order;
@@ -102,10 +103,11 @@ impl<'s> Stage<'s> {
     }
 
     /// Plays the steps, and what they leave to be done.
-    pub(super) fn play(&mut self, steps: &[Step]) {
+    pub(super) fn play(&mut self, steps: &[Step], clock: &Clock) {
         let start = Instant::now();
-        for step in steps {
-            self.wait_until(start + step.at);
+        for (index, step) in steps.iter().enumerate() {
+            self.wait_while(|_| !clock.is_due(step.at));
+            clock.begins(step.at, steps.get(index + 1).map(|next| next.at));
             eprintln!("  {:6.2} s  {:?}", start.elapsed().as_secs_f64(), step.event);
             self.happens(&step.event);
             self.events += 1;
@@ -148,19 +150,18 @@ impl<'s> Stage<'s> {
             Event::Kill { whom, late, away } => {
                 let Some(victim) = self.victim(whom, late) else { return };
                 let member = self.members.remove(victim);
+                self.disrupts(member.by);
                 member.process.kill();
-                let life = self.life(member.by);
-                life.disruptions += 1;
-                life.end = End::Killed;
+                self.life(member.by).end = End::Killed;
                 self.after(away, Later::Start);
             }
             Event::Suspend { whom, late, away, replaced } => {
                 let Some(victim) = self.victim(whom, late) else { return };
+                let by = self.members[victim].by;
+                self.disrupts(by);
                 let member = &mut self.members[victim];
                 member.process.suspend();
                 member.state = State::Suspended { replaced };
-                let by = member.by;
-                self.life(by).disruptions += 1;
                 self.after(away, Later::Resume(by));
                 if replaced {
                     self.start();
@@ -223,11 +224,15 @@ impl<'s> Stage<'s> {
     /// The broker that something is to happen to, once nothing happens to another one. Whoever lives is disrupted by it.
     fn broker(&mut self, whom: usize) -> usize {
         self.wait_while(|stage| stage.later.iter().any(|(_, what)| what.is_of_a_broker()));
-        for member in &self.members {
-            let life = self.lives.iter_mut().find(|life| life.by == member.by);
-            life.into_iter().for_each(|life| life.disruptions += 1);
-        }
+        let living: Vec<char> = self.members.iter().map(|member| member.by).collect();
+        living.into_iter().for_each(|by| self.disrupts(by));
         whom % self.cluster.nodes().len()
+    }
+
+    /// Notes that something is about to cut the member off from what it holds.
+    fn disrupts(&mut self, by: char) {
+        self.life(by).disruptions += 1;
+        self.ledger.pen(by).record(What::Disrupted, -1, -1, "");
     }
 
     /// The member that something is to happen to, so long after it begins something. `None` where none runs.
@@ -267,6 +272,9 @@ impl<'s> Stage<'s> {
         let by = name(self.lives.len());
         let holds = |slot: &usize| self.members.iter().any(|member| member.slot == *slot && member.holds_its_slot());
         let slot = (0..).find(|slot| !holds(slot)).unwrap_or_default();
+        let rivals: Vec<char> =
+            self.members.iter().filter(|member| member.slot == slot).map(|member| member.by).collect();
+        rivals.iter().for_each(|rival| self.life(*rival).contested = true);
         let order = self
             .order
             .clone()
@@ -278,7 +286,7 @@ impl<'s> Stage<'s> {
         let mut command = Command::new(self.program);
         command.args(["worker", self.kind, &order.to_string()]).stderr(Stdio::from(log));
         self.members.push(Member { by, slot, process: Process::start(&mut command), state: State::Runs });
-        self.lives.push(Life { by, disruptions: 0, end: End::Running });
+        self.lives.push(Life { by, disruptions: 0, contested: !rivals.is_empty(), end: End::Running });
     }
 
     /// What a member says on standard error.

@@ -11,7 +11,7 @@ use super::fetch::{cache, lock, say};
 use super::java::tail;
 
 /// The version that the tests speak with.
-const VERSION: &str = "2.16.1";
+const VERSION: &str = "2.16.0";
 
 /// Runs a Python program that has confluent-kafka and its serializers, gives it `input`, and returns what it prints.
 ///

@@ -87,13 +87,13 @@ fn lengths_that_the_payload_cannot_hold_are_refused_before_anything_is_allocated
 #[test]
 fn items_of_no_size_have_a_bound_of_their_own() {
     let nulls = r#"{"type":"array","items":"null"}"#;
-    assert_eq!(decode::<Vec<()>>(nulls, &[200, 1, 0]).unwrap().len(), 100);
+    assert_eq!(decode::<Vec<()>>(nulls, &[30, 0]).unwrap().len(), 15);
+    assert!(decode::<Vec<()>>(nulls, &[200, 1, 0]).is_err());
     assert!(decode::<Vec<()>>(nulls, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 0]).is_err());
     let empty = format!(r#"{{"type":"array","items":{}}}"#, record(""));
     assert!(decode_value(&empty, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 0]).is_err());
     // Many blocks come to the same sum.
-    let blocks = [&[0x80, 0x10][..]].concat().repeat(100);
-    assert!(decode_value(&empty, &blocks).unwrap_err().contains("claims 1024 items"));
+    assert!(decode_value(&empty, &[32; 100]).unwrap_err().contains("claims 16 items"));
 }
 
 #[test]

@@ -5,6 +5,9 @@ mod parse;
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use protox::prost_reflect::prost::Message;
 use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorProto};
 
 use crate::RegisteredSchema;
@@ -26,6 +29,11 @@ struct Type {
 }
 
 impl File {
+    /// Its descriptor, in which every type has its full name, in base64.
+    pub(super) fn serialized(&self) -> String {
+        STANDARD.encode(self.file.encode_to_vec())
+    }
+
     /// Understands a schema after all that it imports.
     pub(super) fn parse(schema: &RegisteredSchema) -> Result<Self, String> {
         let files = parse::files(schema)?;

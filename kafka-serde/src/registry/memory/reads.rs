@@ -139,6 +139,20 @@ impl Store {
         Ok(stored.schema.text.to_string())
     }
 
+    /// An answer that tells a schema, with a Protobuf schema as its descriptor.
+    pub(super) fn serialized(&self, mut answer: Value) -> Result<Value, Refusal> {
+        let guid = answer.get("guid").and_then(Value::as_str).and_then(|guid| Uuid::parse_str(guid).ok());
+        let held = |(context, held): (&String, &super::store::Context)| {
+            let stored = held.schemas.values().find(|stored| Some(stored.guid) == guid)?;
+            Some((context.clone(), stored.schema.clone()))
+        };
+        let Some((context, schema)) = self.contexts.iter().find_map(held) else { return Ok(answer) };
+        if let Some(text) = self.parse(&schema, &context)?.serialized() {
+            answer["schema"] = text.into();
+        }
+        Ok(answer)
+    }
+
     /// Where the schema of an id is registered: subjects, or subjects with versions.
     pub(super) fn get_places(
         &self,

@@ -91,6 +91,11 @@ fn route(store: &mut Store, request: &Request) -> Result<String, Refusal> {
         (Delete, ["mode", name]) => store.delete_mode(Some(&subject(name)))?,
         _ => return Err(Refusal::bad_request(404, "HTTP 404 Not Found")),
     };
+    // Python's client reads Protobuf in this form alone.
+    let answer = match request.parameter("format") {
+        Some("serialized") => store.serialized(answer)?,
+        _ => answer,
+    };
     Ok(answer.to_string())
 }
 

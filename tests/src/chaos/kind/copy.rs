@@ -3,30 +3,36 @@
 //! But for the first, they are one loop over librdkafka, which keeps the rules of exactly once, or all of them but one: what
 //! the judge finds then is the work of that rule, and that it finds nothing otherwise shows that it accuses nobody falsely.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kafka_client::{Batch, BoxError, Decision, Kafka, Received, SendError, Topic, Transaction, Utf8};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedMessage;
+use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::Kind;
+use super::handler::told;
 use crate::chaos::dice::Dice;
+use crate::chaos::judge::BATCH;
 use crate::chaos::ledger::{Entry, Pen, What};
 use crate::chaos::order::Order;
 use crate::chaos::process::asked_to_end;
 
 /// The runner of ours.
 pub(in crate::chaos) const EXACTLY_ONCE: Kind =
-    Kind { name: "exactly-once", about: "`kafka.exactly_once(..)`", run: exactly_once };
+    Kind { name: "exactly-once", about: "`kafka.exactly_once(..)`", lives: true, run: exactly_once };
 
 /// The loop with all rules.
 pub(in crate::chaos) const CAREFUL: Kind = Kind {
     name: "careful",
     about: "a loop over librdkafka that keeps all rules",
+    lives: false,
     run: |order| copy(order, Rules::ALL),
 };
 
@@ -34,6 +40,7 @@ pub(in crate::chaos) const CAREFUL: Kind = Kind {
 pub(in crate::chaos) const NO_OFFSETS: Kind = Kind {
     name: "no-offsets",
     about: "commits offsets beside its transactions",
+    lives: false,
     run: |order| copy(order, Rules { offsets_in_the_transaction: false, ..Rules::ALL }),
 };
 
@@ -41,6 +48,7 @@ pub(in crate::chaos) const NO_OFFSETS: Kind = Kind {
 pub(in crate::chaos) const NO_REWIND: Kind = Kind {
     name: "no-rewind",
     about: "goes on where it was after an abort",
+    lives: false,
     run: |order| copy(order, Rules { rewinds: false, ..Rules::ALL }),
 };
 
@@ -48,6 +56,7 @@ pub(in crate::chaos) const NO_REWIND: Kind = Kind {
 pub(in crate::chaos) const LATE_METADATA: Kind = Kind {
     name: "late-metadata",
     about: "reads the group's metadata when it commits",
+    lives: false,
     run: |order| copy(order, Rules { metadata_with_the_batch: false, ..Rules::ALL }),
 };
 
@@ -66,13 +75,115 @@ impl Rules {
 /// How long a batch gathers, and how many records it has.
 const GATHERS: Duration = Duration::from_millis(50);
 const MOST_RECORDS: usize = 200;
-/// How long the records of a batch take.
-const WORK: Duration = Duration::from_millis(40);
+/// How long the records of a batch take: so many times this. The one that polls meanwhile takes longer, so that it may well
+/// be a member of another generation when it is done.
+const SLICE: Duration = Duration::from_millis(5);
+const SLICES: usize = 20;
+const SLICES_POLLED: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-// Until the runner of ours is there.
-fn exactly_once(order: &Order) -> Result<(), String> {
-    copy(order, Rules::ALL)
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_once(order: &Order) -> Result<(), String> {
+    let output = Topic::new(order.text("output"), Utf8, Utf8);
+    let pen = order.pen();
+    let batches = Arc::new(Mutex::new(Batches::new(order)));
+    let process = move |batch: Batch<Received<String, String>>, tx: Transaction| {
+        let (output, pen, batches) = (output.clone(), pen.clone(), batches.clone());
+        async move {
+            let name = batches.lock().name();
+            if let Some(first) = batch.first() {
+                pen.write(begun(first.topic(), first.partition(), first.offset(), &name));
+            }
+            let (first, second) = batch.split_at(batch.len() / 2);
+            send_all(&tx, &output, first, &name).await?;
+            // Records are in the log by then: a transaction is open that is seen.
+            tokio::time::sleep(SLICE * SLICES as u32).await;
+            send_all(&tx, &output, second, &name).await?;
+            let fails = batches.lock().fails();
+            pen.write(ended(if fails { What::Abandoned } else { What::Finish }, &name));
+            match (fails, batch.len() % 2) {
+                (false, _) => Ok::<_, BoxError>(Decision::GoOn),
+                (true, 0) => Ok(Decision::Abort),
+                (true, _) => Err("the user's code fails".into()),
+            }
+        }
+    };
+    let (protocol, session) = (order.protocol(), order.session());
+    let timeout = order.time("transaction_timeout").unwrap_or(Duration::from_secs(5));
+    let lanes = order.number("lanes").and_then(|lanes| usize::try_from(lanes).ok()).unwrap_or(1);
+    Kafka::connect(order.text("bootstrap"))
+        .exactly_once(order.text("group"))
+        .from(&Topic::new(order.text("input"), Utf8, Utf8))
+        .transactional_id(transactional_id(order))
+        .transaction_timeout(timeout)
+        .lanes(lanes)
+        .max_records(MOST_RECORDS)
+        .consumer(move |consumer| {
+            protocol
+                .settle(consumer, session)
+                .set("reconnect.backoff.max.ms", "500")
+                .set("max.poll.interval.ms", "30000")
+                .drain_timeout(Duration::from_secs(10))
+        })
+        .producer(|producer| producer.set("reconnect.backoff.max.ms", "500"))
+        .process(process)
+        .run_until(tokio::task::spawn_blocking(asked_to_end))
+        .await
+        .map(drop)
+        .map_err(told)
+}
+
+async fn send_all(
+    tx: &Transaction,
+    output: &Topic<Utf8, Utf8>,
+    records: &[Received<String, String>],
+    batch: &str,
+) -> Result<(), SendError> {
+    for record in records {
+        tx.send(output.record(record.key(), record.value()).header(BATCH, batch)).await?;
+    }
+    Ok(())
+}
+
+/// Names batches, and decides which of them fail by themselves.
+struct Batches {
+    by: String,
+    count: usize,
+    dice: Dice,
+    /// One of so many.
+    fails: usize,
+}
+
+impl Batches {
+    fn new(order: &Order) -> Self {
+        let by = order.text("by");
+        let fails = order.number("fails").and_then(|fails| usize::try_from(fails).ok()).unwrap_or(usize::MAX);
+        Self { by: by.to_owned(), count: 0, dice: Dice::of(by, 0), fails }
+    }
+
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("{}-{}", self.by, self.count)
+    }
+
+    fn fails(&mut self) -> bool {
+        self.dice.number(0..self.fails) == 0
+    }
+}
+
+/// A batch begins with this record.
+fn begun<'e>(topic: &'e str, partition: i32, offset: i64, batch: &'e str) -> Entry<'e> {
+    Entry { what: What::Begin, topic, partition, offset, key: "", value: batch }
+}
+
+/// A batch is written, or fails of its own accord.
+fn ended(what: What, batch: &str) -> Entry<'_> {
+    Entry { what, topic: "", partition: -1, offset: -1, key: "", value: batch }
+}
+
+/// Of the place among the members: who takes it over aborts what was left open.
+fn transactional_id(order: &Order) -> String {
+    format!("{}-{}", order.text("output"), order.text("slot"))
 }
 
 /// What went wrong with a transaction.
@@ -114,9 +225,7 @@ struct Copier {
     output: String,
     rules: Rules,
     pen: Pen,
-    dice: Dice,
-    /// One of so many transactions fails by itself.
-    fails: usize,
+    batches: Batches,
     /// What was polled while a batch was worked on.
     ahead: Vec<OwnedMessage>,
 }
@@ -140,7 +249,7 @@ impl Copier {
             // For the one without offsets in the transaction: what it stores after each.
             .set("enable.auto.commit", (!rules.offsets_in_the_transaction).to_string())
             .set("enable.auto.offset.store", "false")
-            .set("auto.commit.interval.ms", "300")
+            .set("auto.commit.interval.ms", "1000")
             .create_with_context(Watch::default())?;
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", order.text("bootstrap"))
@@ -148,14 +257,13 @@ impl Copier {
             .set("retry.backoff.ms", "20")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "0")
-            .set("transactional.id", format!("{}-{}", order.text("output"), order.text("slot")))
+            .set("transactional.id", transactional_id(order))
             .set("transaction.timeout.ms", order.text("transaction_timeout"))
             // It must be below the transaction's timeout.
             .set("message.timeout.ms", order.text("transaction_timeout"))
             .create()?;
         producer.init_transactions(PATIENCE)?;
         consumer.subscribe(&[order.text("input")])?;
-        let by = order.text("by");
         Ok(Self {
             consumer,
             producer,
@@ -163,8 +271,7 @@ impl Copier {
             output: order.text("output").to_owned(),
             rules,
             pen: order.pen(),
-            dice: Dice::of(by, 0),
-            fails: order.number("fails").and_then(|fails| usize::try_from(fails).ok()).unwrap_or(usize::MAX),
+            batches: Batches::new(order),
             ahead: Vec::new(),
         })
     }
@@ -179,9 +286,9 @@ impl Copier {
             return self.rewind();
         }
         let Some(first) = batch.first() else { return Ok(()) };
-        let (topic, partition, offset) = (first.topic(), first.partition(), first.offset());
-        self.pen.write(Entry { what: What::Begin, topic, partition, offset, key: "", value: "" });
-        match self.transaction(&batch, metadata) {
+        let name = self.batches.name();
+        self.pen.write(begun(first.topic(), first.partition(), first.offset(), &name));
+        match self.transaction(&batch, &name, metadata) {
             Ok(()) => Ok(()),
             Err(Failure::Fatal(error)) => Err(error),
             Err(Failure::Abort(error)) => {
@@ -207,18 +314,25 @@ impl Copier {
         batch
     }
 
-    fn transaction(&mut self, batch: &[OwnedMessage], metadata: Option<ConsumerGroupMetadata>) -> Result<(), Failure> {
+    fn transaction(
+        &mut self,
+        batch: &[OwnedMessage],
+        name: &str,
+        metadata: Option<ConsumerGroupMetadata>,
+    ) -> Result<(), Failure> {
         self.producer.begin_transaction()?;
         let (first, second) = batch.split_at(batch.len() / 2);
-        self.send(first)?;
+        self.send(first, name)?;
         // With records in the log: a transaction is open that is seen.
         self.producer.flush(PATIENCE)?;
         self.work();
-        self.send(second)?;
+        self.send(second, name)?;
         self.producer.flush(PATIENCE)?;
-        if self.dice.number(0..self.fails) == 0 {
+        if self.batches.fails() {
+            self.pen.write(ended(What::Abandoned, name));
             return Err(Failure::Abort("the user's code fails".to_owned()));
         }
+        self.pen.write(ended(What::Finish, name));
         let mut next = TopicPartitionList::new();
         for record in batch {
             let offset = Offset::Offset(record.offset() + 1);
@@ -240,10 +354,11 @@ impl Copier {
         Ok(())
     }
 
-    fn send(&self, records: &[OwnedMessage]) -> Result<(), Failure> {
+    fn send(&self, records: &[OwnedMessage], name: &str) -> Result<(), Failure> {
         for record in records {
             let (key, value) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
-            let sent = self.producer.send(BaseRecord::to(&self.output).key(key).payload(value));
+            let headers = OwnedHeaders::new().insert(Header { key: BATCH, value: Some(name) });
+            let sent = self.producer.send(BaseRecord::to(&self.output).key(key).payload(value).headers(headers));
             sent.map_err(|(error, _)| error)?;
         }
         Ok(())
@@ -251,11 +366,13 @@ impl Copier {
 
     /// Takes its time, and polls meanwhile if it does not care what generation it is in.
     fn work(&mut self) {
-        let until = Instant::now() + WORK;
-        while Instant::now() < until {
-            if self.rules.metadata_with_the_batch {
-                thread::sleep(Duration::from_millis(5));
-            } else if let Some(Ok(record)) = self.consumer.poll(Duration::from_millis(5)) {
+        // Not by the clock, which goes on while the process is stopped.
+        if self.rules.metadata_with_the_batch {
+            (0..SLICES).for_each(|_| thread::sleep(SLICE));
+            return;
+        }
+        for _ in 0..SLICES_POLLED {
+            if let Some(Ok(record)) = self.consumer.poll(SLICE) {
                 self.ahead.push(record.detach());
             }
         }

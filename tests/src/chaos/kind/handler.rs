@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use std::collections::HashMap;
 
-use kafka_client::{Concurrency, ConsumerHandle, Error, Kafka, Received, Topic, Utf8};
+use kafka_client::{
+    BoxError, Concurrency, ConsumerHandle, Error, Kafka, RebalanceListener, Received, Topic, TopicPartition, Utf8,
+};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::OwnedMessage;
@@ -18,18 +20,34 @@ use crate::chaos::order::Order;
 use crate::chaos::process::asked_to_end;
 
 /// A consumer of ours that handles by key, with a bound on what a kill repeats: `exposure` in its order.
-pub(in crate::chaos) const BY_KEY: Kind =
-    Kind { name: "by-key", about: "a consumer of ours, by key, with a bound on exposure", run: by_key };
+pub(in crate::chaos) const BY_KEY: Kind = Kind {
+    name: "by-key",
+    about: "a consumer of ours, by key, with a bound on exposure",
+    lives: true,
+    run: |order| by_key(order, true),
+};
+
+/// The same without the bound, which commits every five seconds: a kill repeats what was handled since.
+pub(in crate::chaos) const NO_BOUND: Kind = Kind {
+    name: "no-bound",
+    about: "the same without the bound, committing every 5 s",
+    lives: true,
+    run: |order| by_key(order, false),
+};
 
 /// librdkafka's defaults, faster: what was polled counts as handled.
-pub(in crate::chaos) const COMMITS_WHAT_IS_POLLED: Kind =
-    Kind { name: "commits-what-is-polled", about: "commits records as it receives them", run: commits_what_is_polled };
+pub(in crate::chaos) const COMMITS_WHAT_IS_POLLED: Kind = Kind {
+    name: "commits-what-is-polled",
+    about: "commits records as it receives them",
+    lives: false,
+    run: commits_what_is_polled,
+};
 
 /// How many records of a partition are handled at the same time.
 const IN_FLIGHT: usize = 8;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn by_key(order: &Order) -> Result<(), String> {
+async fn by_key(order: &Order, bounded: bool) -> Result<(), String> {
     let topic = Topic::new(order.text("input"), Utf8, Utf8);
     let pen = order.pen();
     let writes = pen.clone();
@@ -52,18 +70,30 @@ async fn by_key(order: &Order) -> Result<(), String> {
     };
     let kafka = Kafka::connect(order.text("bootstrap"));
     let exposure = order.number("exposure").unwrap_or(100);
-    let consumer = order
+    let member = order
         .protocol()
         .member(&kafka, order.text("group"), order.session())
         .set("max.poll.interval.ms", "30000")
         .set("reconnect.backoff.max.ms", "500")
-        .drain_timeout(Duration::from_secs(10))
-        .max_duplicate_exposure(usize::try_from(exposure).unwrap_or(usize::MAX))
-        .route_concurrent(&topic, Concurrency::by_key(IN_FLIGHT), handler)
-        .build()
-        .map_err(told)?;
+        .on_rebalance(Tells(writes.clone()))
+        .drain_timeout(Duration::from_secs(10));
+    let member = match bounded {
+        true => member.max_duplicate_exposure(usize::try_from(exposure).unwrap_or(usize::MAX)),
+        false => member.commit_interval(Duration::from_secs(5)),
+    };
+    let consumer = member.route_concurrent(&topic, Concurrency::by_key(IN_FLIGHT), handler).build().map_err(told)?;
     tokio::spawn(tell_exposure(consumer.handle(), writes));
     consumer.run_until(tokio::task::spawn_blocking(asked_to_end)).await.map(drop).map_err(told)
+}
+
+/// Tells the ledger that the group has gone on without this member: a machine that is busy enough does that too.
+struct Tells(Pen);
+
+impl RebalanceListener for Tells {
+    async fn lost(&self, _: &[TopicPartition]) -> Result<(), BoxError> {
+        self.0.record(What::Lost, -1, -1, "");
+        Ok(())
+    }
 }
 
 /// How long a record takes: up to 5 ms, not the same for neighbours.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Scenario;
 use crate::chaos::dice::Dice;
 use crate::chaos::judge;
-use crate::chaos::kind::handler::{BY_KEY, COMMITS_WHAT_IS_POLLED};
+use crate::chaos::kind::handler::{BY_KEY, COMMITS_WHAT_IS_POLLED, NO_BOUND};
 use crate::chaos::order::Order;
 use crate::chaos::plan::{Event, Plan, Steps, kill, suspend};
 use crate::chaos::protocol::Protocol;
@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     about: "consumers are killed, suspended, scaled and cut off, their broker restarted: nothing lost, order per key kept, \
             duplicates within the stated exposure",
     nodes: 1,
-    workers: &[BY_KEY, COMMITS_WHAT_IS_POLLED],
+    workers: &[BY_KEY, COMMITS_WHAT_IS_POLLED, NO_BOUND],
     plan,
     judge: |evidence| judge::at_least_once(evidence, EXPOSURE),
 };
@@ -53,5 +53,5 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     steps.then(shrinks, Event::Scale(2));
     let protocol = dice.in_turn(&Protocol::ALL);
     let order = Order::default().with("exposure", EXPOSURE);
-    Plan { protocol, session: SESSION, partitions: 6, keys: 100, order, steps: steps.done() }
+    Plan { protocol, session: SESSION, partitions: 6, topics: &[], keys: 100, order, steps: steps.done() }
 }

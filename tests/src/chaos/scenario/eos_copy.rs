@@ -40,6 +40,15 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
 /// A plan for copiers; a tenth of their transactions fail by themselves.
 pub(super) fn of_copiers(dice: &Dice, steps: Steps) -> Plan {
     let protocol = dice.in_turn(&Protocol::ALL);
-    let order = Order::default().with("transaction_timeout", 5_000).with("fails", 10);
-    Plan { protocol, session: Duration::from_secs(3), partitions: 4, keys: 50, order, steps: steps.done() }
+    let lanes = dice.in_turn(&[1, 2]);
+    let order = Order::default().with("transaction_timeout", 5_000).with("fails", 10).with("lanes", lanes);
+    Plan {
+        protocol,
+        session: Duration::from_secs(3),
+        partitions: 4,
+        topics: &[judge::OUTPUT],
+        keys: 50,
+        order,
+        steps: steps.done(),
+    }
 }

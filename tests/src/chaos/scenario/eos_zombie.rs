@@ -7,7 +7,7 @@ use super::eos_copy::of_copiers;
 use crate::chaos::dice::Dice;
 use crate::chaos::judge;
 use crate::chaos::kind::copy::{CAREFUL, EXACTLY_ONCE, LATE_METADATA, NO_OFFSETS};
-use crate::chaos::plan::{Event, Plan, Steps, kill, suspend};
+use crate::chaos::plan::{Event, Happening, Plan, Steps, kill, suspend};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "eos-zombie",
@@ -25,14 +25,14 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     steps.then(Duration::from_secs(1), Event::Scale(3));
     for _ in 0..events {
         let after = dice.millis(500..2_000);
-        // Past the session of 3 s, and past the transaction's timeout of 5 s too, or not.
-        let event = dice.weighted::<fn(&mut Dice) -> Event>(&[
-            (2, |dice| suspend(dice, 3_500..4_500)),
+        // Past the session of 2 s, and past the transaction's timeout of 5 s too, or not.
+        let event = dice.weighted::<Happening>(&[
+            (2, |dice| suspend(dice, 2_500..3_200)),
             (2, |dice| suspend(dice, 6_000..8_000)),
             // Another process with its transactional id is there before it goes on.
             (1, |dice| Event::Suspend {
                 whom: dice.number(0..6),
-                late: dice.millis(0..30),
+                late: dice.millis(0..100),
                 away: dice.millis(2_000..6_000),
                 replaced: true,
             }),
@@ -42,5 +42,5 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     }
     let dies = dice.millis(500..1_500);
     steps.then(dies, kill(dice));
-    of_copiers(dice, steps)
+    Plan { session: Duration::from_secs(2), ..of_copiers(dice, steps) }
 }

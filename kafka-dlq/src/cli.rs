@@ -1,0 +1,132 @@
+//! The command `kafka-dlq`: dead letters at the terminal and in scripts.
+//!
+//! ```text
+//! arguments, KAFKA_*, file ─▶ Settings ─▶ verb ─▶ library ─▶ table or JSON ─▶ exit code
+//! ```
+
+mod arguments;
+mod settings;
+mod shown;
+mod time;
+mod table;
+mod stored;
+mod decode;
+mod output;
+mod topics;
+mod look;
+mod explain;
+mod send;
+mod lines;
+mod watch;
+mod doctor;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::error::{Error, ErrorKind};
+
+use arguments::{Arguments, Verb};
+use output::Output;
+use settings::Settings;
+
+/// What the process ends with. Part of the command's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// 0: it is done.
+    Done,
+    /// 1: Kafka, the registry or a file failed.
+    Failed,
+    /// 2: the arguments or settings are wrong.
+    Usage,
+    /// 3: there is no such topic or record.
+    Missing,
+    /// 4: a job ended before its end: at its limit, by a signal, or because a record came back.
+    Early,
+    /// 5: `doctor` has found something.
+    Ill,
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        Self::from(match ended {
+            Ended::Done => 0,
+            Ended::Failed => 1,
+            Ended::Usage => 2,
+            Ended::Missing => 3,
+            Ended::Early => 4,
+            Ended::Ill => 5,
+        })
+    }
+}
+
+/// Runs the command with the arguments of the process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // To a pipe that is closed: nobody is there to be told.
+            let _ = error.print();
+            return if error.use_stderr() { Ended::Usage.into() } else { Ended::Done.into() };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kafka-dlq: no runtime: {error}");
+            return Ended::Failed.into();
+        }
+    };
+    let ended = match runtime.block_on(run(arguments)) {
+        Ok(ended) => ended,
+        Err(error) => {
+            eprintln!("kafka-dlq: {}", shown::chain(&error));
+            match error.kind() {
+                ErrorKind::Config | ErrorKind::Expression => Ended::Usage,
+                ErrorKind::UnknownTopic => Ended::Missing,
+                ErrorKind::Kafka | ErrorKind::Import => Ended::Failed,
+            }
+        }
+    };
+    // Native clients may still be closing; nobody waits for them.
+    runtime.shutdown_background();
+    ended.into()
+}
+
+async fn run(arguments: Arguments) -> Result<Ended, Error> {
+    let Arguments { connection, json, verb } = arguments;
+    let output = Output::new(json);
+    match verb {
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "kafka-dlq", &mut std::io::stdout());
+            return Ok(Ended::Done);
+        }
+        Verb::Man => {
+            let page = clap_mangen::Man::new(Arguments::command());
+            let _ = page.render(&mut std::io::stdout());
+            return Ok(Ended::Done);
+        }
+        _ => (),
+    }
+    let settings = Settings::read(&connection)?;
+    match verb {
+        Verb::Ls { topics } => topics::ls(&settings, &output, topics).await,
+        Verb::Stats { topic, by, which } => look::stats(&settings, &output, &topic, by, &which).await,
+        Verb::Peek { topic, last, count, which, view } => {
+            look::peek(&settings, &output, &topic, last, count, &which, &view).await
+        }
+        Verb::Show { place, view } => explain::show(&settings, &output, &place, &view).await,
+        Verb::Explain { place } => explain::explain(&settings, &output, &place).await,
+        Verb::Redrive(redrive) => send::redrive(&settings, &output, *redrive).await,
+        Verb::Discard { topic, why, execute, which } => {
+            send::discard(&settings, &output, &topic, why, execute, &which).await
+        }
+        Verb::Export { topic, file, which } => lines::export(&settings, &topic, file.as_deref(), &which).await,
+        Verb::Import { file, to, keep_partition, execute } => {
+            lines::import(&settings, &output, &file, to.as_deref(), keep_partition, execute).await
+        }
+        Verb::Watch { topic, which, view } => watch::watch(&settings, &output, &topic, &which, &view).await,
+        Verb::Doctor { topic } => doctor::doctor(&settings, &output, topic.as_deref()).await,
+        Verb::Completions { .. } | Verb::Man => Ok(Ended::Done),
+    }
+}

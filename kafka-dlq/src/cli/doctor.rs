@@ -1,0 +1,102 @@
+//! `doctor`: what works, and what is misconfigured, by name.
+
+use std::time::Duration;
+
+use kafka_client::Kafka;
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::settings::Settings;
+use super::table::Table;
+use super::{Ended, shown};
+use crate::error::Error;
+use crate::reader;
+
+struct Finding {
+    what: &'static str,
+    result: Result<String, String>,
+}
+
+/// How long each question may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn doctor(settings: &Settings, output: &Output, topic: Option<&str>) -> Result<Ended, Error> {
+    let kafka = &settings.kafka;
+    let mut findings = vec![Finding { what: "reach Kafka", result: reach(kafka).await }];
+    if findings[0].result.is_ok() {
+        findings.push(Finding { what: "use transactions", result: transact(kafka).await });
+        if let Some(topic) = topic {
+            findings.push(Finding { what: "read the topic", result: read(kafka, topic).await });
+            findings.push(Finding { what: "keep dead letters", result: keeps(kafka, topic).await });
+        }
+    }
+    if let Some(url) = &settings.registry {
+        findings.push(Finding { what: "reach the registry", result: registry(url).await });
+    }
+    let mut table = Table::new(&["CAN", "", "WHAT WAS FOUND"]);
+    let mut json: Vec<Value> = Vec::new();
+    for Finding { what, result } in &findings {
+        let (sign, text) = match result {
+            Ok(text) => ("yes", text),
+            Err(text) => ("NO", text),
+        };
+        table.row([what.to_string(), sign.to_owned(), shown::text(text)]);
+        json.push(json!({ "can": what, "ok": result.is_ok(), "found": text }));
+    }
+    output.list(&table, &json);
+    Ok(if findings.iter().all(|finding| finding.result.is_ok()) { Ended::Done } else { Ended::Ill })
+}
+
+async fn reach(kafka: &Kafka) -> Result<String, String> {
+    let groups = kafka.admin().timeout(PATIENCE).list_groups().await.map_err(|error| shown::chain(&error))?;
+    Ok(format!("{} consumer groups", groups.groups().len()))
+}
+
+async fn transact(kafka: &Kafka) -> Result<String, String> {
+    let building = kafka.transactional_producer(reader::made_up_group()).timeout(PATIENCE).build();
+    let producer = building.await.map_err(|error| shown::chain(&error))?;
+    let _ = producer.close(PATIENCE).await;
+    Ok("a transactional.id was accepted".to_owned())
+}
+
+async fn read(kafka: &Kafka, topic: &str) -> Result<String, String> {
+    let spans = reader::spans(kafka, topic).await.map_err(|error| shown::chain(&error))?;
+    let depth: i64 = spans.iter().map(|span| span.to - span.from).sum();
+    let Some(span) = spans.into_iter().find(|span| !span.is_empty()) else { return Ok("it is empty".to_owned()) };
+    let each = |_: &crate::DeadLetter<'_>| std::ops::ControlFlow::Break(());
+    reader::read(kafka, topic, &[span], each).await.map_err(|error| shown::chain(&error))?;
+    Ok(format!("{depth} records"))
+}
+
+/// Whether the topic's settings make dead letters vanish.
+async fn keeps(kafka: &Kafka, topic: &str) -> Result<String, String> {
+    let described = kafka.admin().timeout(PATIENCE).describe_topic(topic).await;
+    let Some(described) = described.map_err(|error| shown::chain(&error))? else {
+        return Err("there is no such topic".to_owned());
+    };
+    let mut wrong = Vec::new();
+    if described.config("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+        wrong.push("cleanup.policy=compact drops all but the newest dead letter of a key".to_owned());
+    }
+    let retention = described.config("retention.ms").and_then(|text| text.parse::<i64>().ok());
+    if let Some(millis) = retention.filter(|millis| (0..86_400_000).contains(millis)) {
+        wrong.push(format!("retention.ms={millis} deletes dead letters after less than a day"));
+    }
+    if described.leaderless() > 0 {
+        wrong.push(format!("{} partitions have no leader", described.leaderless()));
+    }
+    match wrong.is_empty() {
+        true => Ok(retention.map_or("settings are fine".to_owned(), |millis| match millis {
+            ..0 => "for ever".to_owned(),
+            millis => format!("for {} days", millis / 86_400_000),
+        })),
+        false => Err(wrong.join("; ")),
+    }
+}
+
+async fn registry(url: &str) -> Result<String, String> {
+    use kafka_client::serde::{Deleted, Registry};
+    let registry = Registry::connect(url).map_err(|error| shown::chain(&error))?;
+    let subjects = registry.subjects(Deleted::Without).await.map_err(|error| shown::chain(&error))?;
+    Ok(format!("{} subjects", subjects.len()))
+}

@@ -1,0 +1,66 @@
+//! What went wrong with a record, as far as its headers, a metric and a log line want to know.
+
+use std::any::{Any, type_name};
+use std::error::Error;
+use std::fmt;
+
+use kafka_client::{BoxError, FailedRecord};
+
+/// An error, and the name of its type.
+pub(crate) struct Fault {
+    pub(crate) class: &'static str,
+    pub(crate) error: BoxError,
+}
+
+impl Fault {
+    /// Of a handler, whose error was a `T`.
+    pub(crate) fn of<T>(error: BoxError) -> Self {
+        Self { class: type_name::<T>(), error }
+    }
+
+    pub(crate) fn undecodable(record: FailedRecord) -> Self {
+        Self { class: "kafka_client::Error", error: record.into_error().into() }
+    }
+
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("the panic has no text");
+        Self { class: "panic", error: format!("the handler panicked: {text}").into() }
+    }
+
+    /// The error and its causes in one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fault").field(&self.class).field(&self.error).finish()
+    }
+}
+
+/// Why a recovery ended the consumer; its source is the handler's error.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) why: String,
+    pub(crate) source: BoxError,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Error for Stopped {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}

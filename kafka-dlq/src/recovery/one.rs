@@ -1,0 +1,119 @@
+//! A recovery around a handler of single records.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kafka_client::serde::Deserializer;
+use kafka_client::{BoxError, Completion, GivenBack, Handler, RawReceived, Received, Topic, Undecoded};
+
+use super::core::{After, Core, Place, Tries};
+use super::fault::Fault;
+use crate::policy::{Decision, Policy};
+use crate::retry_topic::Retried;
+use crate::retry_topic::gate::Gate;
+use crate::retry_topic::hop::Hop;
+
+pub(super) struct One<K, V, P, H> {
+    pub(super) core: Arc<Core>,
+    pub(super) topic: Topic<K, V>,
+    pub(super) policy: P,
+    pub(super) handler: H,
+}
+
+impl<K, V, P, H> One<K, V, P, H>
+where
+    K: Deserializer,
+    V: Deserializer,
+    H: Handler<Received<K::Output, V::Output>>,
+    P: Policy<H::Error>,
+{
+    /// Tries a record until it is handled, or somebody else's.
+    async fn attempt(&self, record: &RawReceived, mut tries: Tries, place: Place<'_>) -> Result<Completion, BoxError> {
+        loop {
+            let pass = self.core.pass(record, &tries).await?;
+            if pass.waited {
+                tries.set_back();
+            }
+            let received = match record.decode(&self.topic).await {
+                Ok(received) => received,
+                Err(Undecoded::Stopping) => return Err(GivenBack.into()),
+                Err(Undecoded::Failed(failed)) => {
+                    return self.core.undecodable(record, Fault::undecodable(failed), place).await;
+                }
+            };
+            // In a block, so that a handler that panics before it returns its future is caught as well.
+            let called = AssertUnwindSafe(async { self.handler.handle(received).await }).catch_unwind().await;
+            let (decision, fault) = match called {
+                Ok(Ok(completion)) => {
+                    self.core.succeeded(pass, 1);
+                    return Ok(completion);
+                }
+                Ok(Err(error)) => {
+                    let decision = self.policy.decide(&error);
+                    (decision, Fault::of::<H::Error>(error.into()))
+                }
+                Err(panic) => (Decision::dead_letter("panic"), Fault::panicked(&*panic)),
+            };
+            if fault.error.is::<GivenBack>() {
+                return Err(fault.error);
+            }
+            match self.core.failed(record, &mut tries, decision, fault, pass, place).await? {
+                After::Again => (),
+                After::Done(completion) => return Ok(completion),
+            }
+        }
+    }
+}
+
+/// The route of the source.
+pub(super) struct Source<K, V, P, H>(pub(super) Arc<One<K, V, P, H>>);
+
+impl<K, V, P, H> Handler<RawReceived> for Source<K, V, P, H>
+where
+    K: Deserializer,
+    V: Deserializer,
+    H: Handler<Received<K::Output, V::Output>>,
+    P: Policy<H::Error>,
+{
+    type Error = BoxError;
+
+    async fn handle(&self, record: RawReceived) -> Result<Completion, BoxError> {
+        match self.0.core.turn_of_key(&record).await? {
+            Some(behind) => Ok(behind),
+            None => self.0.attempt(&record, Tries::new(0, None), Place::Source).await,
+        }
+    }
+}
+
+impl<K, V, P, H> Retried for One<K, V, P, H>
+where
+    K: Deserializer,
+    V: Deserializer,
+    H: Handler<Received<K::Output, V::Output>>,
+    P: Policy<H::Error>,
+{
+    fn retry(&self, record: RawReceived, gate: Arc<Gate>) -> BoxFuture<'_, Result<Completion, BoxError>> {
+        Box::pin(async move {
+            let tries = waited(&record, &gate);
+            let done = self.attempt(&record, tries, Place::Retry(&gate)).await;
+            finished(&record, &gate, &done);
+            done
+        })
+    }
+}
+
+/// How often a record of the retry topic was tried.
+pub(super) fn waited(record: &RawReceived, gate: &Gate) -> Tries {
+    let hop = Hop::read(record);
+    let attempts = gate.attempts(record.offset()).or(hop.map(|hop| hop.attempts)).unwrap_or(0);
+    Tries::new(attempts, hop.and_then(|hop| hop.first_failure_ms))
+}
+
+/// Forgets a record, unless it waits again.
+pub(super) fn finished(record: &RawReceived, gate: &Gate, done: &Result<Completion, BoxError>) {
+    if !matches!(done, Ok(completion) if completion.is_unfinished()) {
+        gate.forget(record.offset());
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens before the consumer starts: the producer is built, and the topics are as they have to be.
+
+use std::sync::atomic::Ordering;
+
+use kafka_client::{BoxError, ConsumerBuilder, Error, ErrorKind, Kafka, TopicDescription, TopicSpec};
+
+use super::core::Core;
+
+/// What a record may take beside what its consumer may send: the headers.
+const ROOM_FOR_HEADERS: u64 = 64 << 10;
+/// librdkafka's default.
+const DEFAULT_MAX_MESSAGE: u64 = 1_000_000;
+/// No retry topic may delete what is younger than this: a week.
+const LEAST_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// What is known when the route is joined.
+pub(super) struct Plan {
+    kafka: Kafka,
+    max_message: u64,
+    /// Why keys cannot keep an order.
+    contradiction: Option<String>,
+}
+
+impl Plan {
+    pub(super) fn new(builder: &ConsumerBuilder, unordered: bool) -> Self {
+        let max_message = builder.setting("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+        let contradiction = match unordered {
+            true => Some("its route handles records of one key at the same time (`Concurrency::unordered`)".to_owned()),
+            false => separates_partitions(builder),
+        };
+        let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
+        Self { kafka: builder.kafka().clone(), max_message, contradiction }
+    }
+
+    pub(super) async fn carry_out(self, core: &Core) -> Result<(), BoxError> {
+        let settings = &core.settings;
+        if let (true, Some(why)) = (settings.keeps_order(), &self.contradiction) {
+            let order = settings.retry_topic.as_ref().map(|topic| topic.kind());
+            return Err(format!("the recovery of topic {} cannot keep {order:?}: {why}", core.source).into());
+        }
+        let producer = match &settings.producer {
+            Some(producer) => producer.clone(),
+            None => {
+                let max = (self.max_message + ROOM_FOR_HEADERS).to_string();
+                self.kafka.producer().set("message.max.bytes", max).build()?
+            }
+        };
+        let _ = core.writer.producer.set(producer);
+        let source = match core.source.starts_with('^') {
+            true => None,
+            false => self.kafka.admin().describe_topic(&core.source).await?,
+        };
+        let partitions = source.as_ref().map(TopicDescription::partitions);
+        if settings.keeps_order() && partitions.is_none() {
+            let why = match core.source.starts_with('^') {
+                true => "is a pattern: give each topic a route of its own, or the retry topic `Order::Unordered`",
+                false => "does not exist, so that nobody knows how many partitions its retry topic needs",
+            };
+            return Err(format!("the recovery of topic {} cannot keep the order of keys: it {why}", core.source).into());
+        }
+        if let Some(topic) = &settings.retry_topic {
+            let found = self.topic(core, topic.name(), partitions, "retry").await?;
+            if let (true, Some(wanted)) =
+                (settings.keeps_order(), partitions.filter(|wanted| *wanted != found.partitions))
+            {
+                return Err(format!(
+                    "retry topic {} has {} partitions, and {} has {wanted}: to keep the order of keys both need as many. {}",
+                    topic.name(),
+                    found.partitions,
+                    core.source,
+                    command(topic.name(), wanted)
+                )
+                .into());
+            }
+            core.retry_partitions.store(found.partitions, Ordering::Relaxed);
+            if found.retention_ms.is_some_and(|ms| (0..LEAST_RETENTION_MS).contains(&ms)) {
+                return Err(format!(
+                    "retry topic {} deletes records after {} ms, also those that wait. Run `kafka-configs.sh --alter \
+                     --entity-type topics --entity-name {} --add-config retention.ms=-1`",
+                    topic.name(),
+                    found.retention_ms.unwrap_or_default(),
+                    topic.name()
+                )
+                .into());
+            }
+        }
+        if let Some(topic) = &settings.dead_letter {
+            let found = self.topic(core, topic, partitions, "dead-letter").await?;
+            core.dead_letter_partitions.store(found.partitions, Ordering::Relaxed);
+            core.retention_ms.store(found.retention_ms.unwrap_or(-1), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a topic is there, and fit to keep records.
+    async fn topic(&self, core: &Core, name: &str, partitions: Option<i32>, what: &str) -> Result<Found, BoxError> {
+        if let Some(found) = self.kafka.admin().describe_topic(name).await? {
+            if found.config("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+                return Err(format!(
+                    "{what} topic {name} is compacted, which deletes all records of a key but the last. Run \
+                     `kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=delete`"
+                )
+                .into());
+            }
+            let retention_ms = found.config("retention.ms").and_then(|ms| ms.parse().ok());
+            return Ok(Found { partitions: found.partitions(), retention_ms });
+        }
+        let wanted = partitions.unwrap_or(1);
+        if !core.settings.creates_topics {
+            return Err(format!("{what} topic {name} does not exist. {}", command(name, wanted)).into());
+        }
+        let spec = TopicSpec::new(name, wanted).config("retention.ms", "-1").config("cleanup.policy", "delete");
+        let refused = |error: Error| -> BoxError {
+            match error.kind() {
+                ErrorKind::Denied => format!(
+                    "{what} topic {name} does not exist, and may not be created ({error}). {}",
+                    command(name, wanted)
+                )
+                .into(),
+                _ => error.into(),
+            }
+        };
+        self.kafka.ensure_topics(&[spec]).await.map_err(refused)?;
+        tracing::info!(topic = name, partitions = wanted, "created the {what} topic");
+        Ok(Found { partitions: wanted, retention_ms: Some(-1) })
+    }
+}
+
+struct Found {
+    partitions: i32,
+    /// `None` where the cluster does not tell.
+    retention_ms: Option<i64>,
+}
+
+fn command(topic: &str, partitions: i32) -> String {
+    format!(
+        "Run `kafka-topics.sh --create --topic {topic} --partitions {partitions} --config retention.ms=-1 --config \
+         cleanup.policy=delete`"
+    )
+}
+
+/// Why partitions of equal number may belong to different members, where they may. Measured to hold: classic `range`, and
+/// `group.remote.assignor=range`.
+fn separates_partitions(builder: &ConsumerBuilder) -> Option<String> {
+    let setting = |key| builder.setting(key).unwrap_or_default();
+    if setting("group.protocol").eq_ignore_ascii_case("consumer") {
+        let assignor = setting("group.remote.assignor");
+        return (assignor != "range").then(|| {
+            format!(
+                "with `group.protocol=consumer` partitions of equal number stay together only under \
+                 `group.remote.assignor=range`, not under `{}`",
+                if assignor.is_empty() { "uniform" } else { assignor }
+            )
+        });
+    }
+    let strategy = setting("partition.assignment.strategy");
+    let first = strategy.split(',').next().unwrap_or_default().trim();
+    (!first.is_empty() && first != "range").then(|| {
+        format!("partitions of equal number stay together only under `partition.assignment.strategy=range`, not under `{strategy}`")
+    })
+}

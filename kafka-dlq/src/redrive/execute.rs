@@ -1,0 +1,381 @@
+//! The run itself: each batch of dead letters is one transaction, with its records and the job's offsets.
+//!
+//! ```text
+//! batch ─▶ verdicts ─▶ tx.send ─▶ commit ──▶ counted, when the next batch comes or the run has ended
+//!              │                    └ undone: not counted, and read again
+//!              └▶ behind the end: the partition is paused, the rest is not taken
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use kafka_client::{Batch, BoxError, ConsumerHandle, Decision, NoKey, RawRecord, Received, Topic, Transaction};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Redrive;
+use super::pace::Pace;
+use super::plan::Verdict;
+use super::report::{End, RedriveReport};
+use super::run::{Progress, now_ms};
+use super::survey::Surveyed;
+use crate::dead_letter::DeadLetter;
+use crate::error::{Error, ErrorKind};
+use crate::reader::{self, Span};
+
+/// How many dead letters a transaction has at most.
+const BATCH: usize = 5_000;
+/// How long a transaction may be spread by the rate.
+const SPREAD: Duration = Duration::from_millis(500);
+/// How often the group is asked whether others have finished what is theirs.
+const ASK: Duration = Duration::from_millis(500);
+/// How often the job is begun again after it came no further.
+const ATTEMPTS: u32 = 3;
+
+impl Redrive {
+    /// Runs the job, until it has seen what stood there when it began, or `shutdown` is ready.
+    ///
+    /// What was sent and what is committed of the job's progress are one transaction, also when it is stopped: the same
+    /// job goes on from there.
+    ///
+    /// # Errors
+    /// As [`dry_run`](Self::dry_run), before anything is sent; [`ErrorKind::Kafka`] when no further try can help. What was
+    /// committed before that stays, and counts as progress.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is as a kill: nothing is lost, and the same job goes on.
+    pub async fn run_until(&self, shutdown: impl Future) -> Result<RedriveReport, Error> {
+        let begun = Instant::now();
+        self.checked()?;
+        self.make_room_for_marks().await?;
+        let surveyed = Arc::new(self.survey().await?);
+        let state = Arc::new(State::new(self.report(&surveyed), &surveyed, self.rate, self.limit));
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut attempts = 0;
+        let mut committed = self.committed(&surveyed.spans).await?;
+        while !is_done(&surveyed.ends, &committed) && state.is_on() {
+            self.round(&surveyed, &state, &mut shutdown).await?;
+            let now = self.committed(&surveyed.spans).await?;
+            state.settle_by(&now);
+            attempts = if now == committed { attempts + 1 } else { 0 };
+            committed = now;
+            if attempts == ATTEMPTS && state.is_on() && !is_done(&surveyed.ends, &committed) {
+                let text = format!("the job comes no further at {committed:?} of {:?}", surveyed.ends);
+                return Err(Error::new(ErrorKind::Kafka, text));
+            }
+        }
+        let mut report = state.report();
+        report.elapsed = begun.elapsed();
+        self.tell(&surveyed, &state, begun);
+        self.write_audit(&report).await?;
+        Ok(report)
+    }
+
+    /// One life of the pipeline.
+    async fn round(
+        &self,
+        surveyed: &Arc<Surveyed>,
+        state: &Arc<State>,
+        shutdown: &mut (impl Future + Unpin),
+    ) -> Result<(), Error> {
+        let steering: OnceLock<ConsumerHandle> = OnceLock::new();
+        let most = self.rate.map_or(BATCH, |rate| ((rate * SPREAD.as_secs_f64()) as usize).clamp(1, BATCH));
+        let undone = state.clone();
+        let steering = &steering;
+        let work = |batch: Batch<Received<(), ()>>, transaction: Transaction| async move {
+            let worked = self.batch(&batch, &transaction, surveyed, state).await?;
+            if let (Some(partition), Some(handle)) = (worked.behind, steering.get()) {
+                handle.pause([(self.source.as_str(), partition)]).await?;
+            }
+            Ok::<_, BoxError>(Decision::CommitUpTo(worked.taken))
+        };
+        let pipeline = self
+            .kafka
+            .exactly_once(self.group())
+            .from(&Topic::new(self.source.as_str(), NoKey, NoKey))
+            .max_records(most)
+            .on_undone(move |_| undone.undo())
+            .consumer(move |consumer| consumer.max_batch_records(most.max(100)))
+            .process(work)
+            .build()
+            .map_err(|error| Error::kafka("build the job", error))?;
+        let handle = pipeline.handle();
+        let _ = steering.set(handle);
+        let end = async {
+            tokio::select! {
+                _ = shutdown => state.end(End::Stopped),
+                () = state.over.notified() => (),
+                () = self.until_all_have_finished(surveyed) => (),
+                repeated = self.until_one_comes_back(surveyed) => state.end(End::Repeated(repeated)),
+                () = self.keep_telling(surveyed, state) => (),
+            }
+        };
+        pipeline.run_until(end).await.map(drop).map_err(|error| Error::kafka("send back", error))
+    }
+
+    /// Decides about a batch, and sends what is to be sent.
+    async fn batch(
+        &self,
+        batch: &[Received<(), ()>],
+        transaction: &Transaction,
+        surveyed: &Surveyed,
+        state: &State,
+    ) -> Result<Worked, BoxError> {
+        let mut open = Pending { report: RedriveReport::default(), reached: HashMap::new() };
+        let mut records = Vec::new();
+        let (mut worked, now) = (Worked { taken: 0, behind: None }, now_ms());
+        state.settle();
+        let begun = Instant::now();
+        for record in batch {
+            let end = surveyed.spans.iter().find(|span| span.partition == record.partition()).map_or(0, |span| span.to);
+            if record.offset() >= end {
+                worked.behind = Some(record.partition());
+                break;
+            }
+            let letter = DeadLetter::of(record);
+            let verdict = surveyed.verdict(&self.orders, &letter, now);
+            if !verdict.is_left() {
+                if !state.may_send(&open.report) {
+                    state.end(End::Limit);
+                    break;
+                }
+                // A transaction that is spread too long would be cut short.
+                let wait = state.wait();
+                if wait > SPREAD || (!wait.is_zero() && begun.elapsed() > SPREAD * 4) {
+                    if worked.taken == 0 {
+                        tokio::time::sleep(SPREAD).await;
+                    }
+                    break;
+                }
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                state.sent();
+            }
+            open.report.count(&verdict);
+            open.reached.insert(record.partition(), record.offset() + 1);
+            worked.taken += 1;
+            if let Verdict::Send(record) | Verdict::Park(record) = verdict {
+                match self.rate {
+                    None => records.push(record),
+                    Some(_) => transaction.send(record).await?,
+                }
+            }
+        }
+        transaction.send_batch(records).await?;
+        state.open(open, surveyed);
+        Ok(worked)
+    }
+
+    /// Waits until the whole group has come to the end: other copies of the job work, too.
+    async fn until_all_have_finished(&self, surveyed: &Surveyed) {
+        loop {
+            tokio::time::sleep(ASK).await;
+            if let Ok(committed) = self.committed(&surveyed.spans).await
+                && is_done(&surveyed.ends, &committed)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a record that was sent back and has come back; for ever where that is no matter.
+    async fn until_one_comes_back(&self, surveyed: &Surveyed) -> String {
+        if !self.stop_on_repeat {
+            return std::future::pending().await;
+        }
+        let mut seen: HashMap<i32, i64> = surveyed.spans.iter().map(|span| (span.partition, span.to)).collect();
+        loop {
+            tokio::time::sleep(ASK).await;
+            let Ok(now) = reader::spans(&self.kafka, &self.source).await else { continue };
+            let tail = |span: Span| Span { from: seen.get(&span.partition).copied().unwrap_or(span.from), ..span };
+            let tails: Vec<Span> = now.into_iter().map(tail).collect();
+            let found = Arc::new(Mutex::new(None));
+            let slot = found.clone();
+            let each = move |letter: &DeadLetter<'_>| match letter.redrives() {
+                0 => std::ops::ControlFlow::Continue(()),
+                _ => {
+                    let record = letter.record();
+                    let place =
+                        crate::Place { topic: Some(record.topic), partition: record.partition, offset: record.offset };
+                    *slot.lock() = Some(place.to_string());
+                    std::ops::ControlFlow::Break(())
+                }
+            };
+            if reader::read(&self.kafka, &self.source, &tails, each).await.is_ok() {
+                if let Some(place) = found.lock().take() {
+                    return place;
+                }
+                seen.extend(tails.iter().map(|span| (span.partition, span.to)));
+            }
+        }
+    }
+
+    async fn keep_telling(&self, surveyed: &Surveyed, state: &State) {
+        let begun = Instant::now();
+        loop {
+            self.tell(surveyed, state, begun);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    fn tell(&self, surveyed: &Surveyed, state: &State, begun: Instant) {
+        if let Some(tell) = &self.progress {
+            let (read, sent) = state.so_far();
+            tell(&Progress { read, of: surveyed.to_read, sent, elapsed: begun.elapsed() });
+        }
+    }
+
+    async fn write_audit(&self, report: &RedriveReport) -> Result<(), Error> {
+        let Some(topic) = &self.audit else { return Ok(()) };
+        let text = report.audit(&self.who, self.orders.told(), now_ms());
+        let record = RawRecord::new(topic.as_str(), Some(report.job.clone().into_bytes()), Some(text.into_bytes()));
+        let producer = self.kafka.producer().build().map_err(|error| Error::kafka("write the audit record", error))?;
+        let sent = producer.send(record).await;
+        let _ = producer.close(Duration::from_secs(5)).await;
+        let failed = |error: kafka_client::SendError| {
+            Error::new(ErrorKind::Kafka, "could not write the audit record").with_source(error.to_string())
+        };
+        sent.map(drop).map_err(failed)
+    }
+}
+
+/// What became of a batch.
+struct Worked {
+    /// How many of it are in the transaction.
+    taken: usize,
+    /// A partition whose records from here on came after the job began.
+    behind: Option<i32>,
+}
+
+/// Whether the group has come to the end of every partition that has any records.
+fn is_done(ends: &BTreeMap<i32, i64>, committed: &BTreeMap<i32, i64>) -> bool {
+    ends.iter().all(|(partition, end)| committed.get(partition).is_some_and(|committed| committed >= end))
+}
+
+/// What the batches of a job share.
+pub(super) struct State {
+    inner: Mutex<Inner>,
+    /// The job is at its end, as far as this copy knows.
+    over: Notify,
+    started: Instant,
+    limit: Option<u64>,
+    ends: BTreeMap<i32, i64>,
+}
+
+struct Inner {
+    /// Committed.
+    report: RedriveReport,
+    /// In the open transaction, or the last one.
+    pending: Option<Pending>,
+    pace: Option<Pace>,
+    /// How far each partition is, of what is this copy's.
+    reached: HashMap<i32, i64>,
+    ended: bool,
+}
+
+/// What a transaction did, for as long as it is not known to be committed.
+struct Pending {
+    report: RedriveReport,
+    reached: HashMap<i32, i64>,
+}
+
+impl State {
+    fn new(report: RedriveReport, surveyed: &Surveyed, rate: Option<f64>, limit: Option<u64>) -> Self {
+        let inner = Inner { report, pending: None, pace: rate.map(Pace::new), reached: HashMap::new(), ended: false };
+        Self {
+            inner: Mutex::new(inner),
+            over: Notify::new(),
+            started: Instant::now(),
+            limit,
+            ends: surveyed.ends.clone(),
+        }
+    }
+
+    /// The transaction before is committed: a new one begins only then, and one that was undone has been told.
+    fn settle(&self) {
+        self.inner.lock().settle();
+    }
+
+    /// The run has ended: what is committed counts.
+    fn settle_by(&self, committed: &BTreeMap<i32, i64>) {
+        let mut inner = self.inner.lock();
+        let is_committed = |pending: &Pending| {
+            pending.reached.iter().all(|(partition, next)| committed.get(partition).is_some_and(|at| at >= next))
+        };
+        match inner.pending.as_ref().is_some_and(is_committed) {
+            true => inner.settle(),
+            false => inner.pending = None,
+        }
+    }
+
+    fn undo(&self) {
+        self.inner.lock().pending = None;
+    }
+
+    fn open(&self, pending: Pending, surveyed: &Surveyed) {
+        let mut inner = self.inner.lock();
+        let mut reached = inner.reached.clone();
+        reached.extend(pending.reached.iter().map(|(partition, next)| (*partition, *next)));
+        let is_there = |(partition, end): (&i32, &i64)| {
+            let start = surveyed.spans.iter().find(|span| span.partition == *partition).map(|span| span.from);
+            reached.get(partition).copied().or(start).is_some_and(|next| next >= *end)
+        };
+        if self.ends.iter().all(is_there) {
+            self.over.notify_one();
+        }
+        inner.pending = Some(pending);
+    }
+
+    /// Whether one more may be sent, beyond what is committed and `open`.
+    fn may_send(&self, open: &RedriveReport) -> bool {
+        let inner = self.inner.lock();
+        let sent = |report: &RedriveReport| report.sent + report.parked;
+        !inner.ended && self.limit.is_none_or(|limit| sent(&inner.report) + sent(open) < limit)
+    }
+
+    /// How long to wait before a record is sent.
+    fn wait(&self) -> Duration {
+        let now = self.started.elapsed();
+        self.inner.lock().pace.as_ref().map_or(Duration::ZERO, |pace| pace.wait(now))
+    }
+
+    /// A record is sent now.
+    fn sent(&self) {
+        let now = self.started.elapsed();
+        if let Some(pace) = &mut self.inner.lock().pace {
+            pace.sent(now);
+        }
+    }
+
+    fn end(&self, end: End) {
+        let mut inner = self.inner.lock();
+        if !inner.ended {
+            (inner.report.end, inner.ended) = (end, true);
+        }
+        self.over.notify_one();
+    }
+
+    fn is_on(&self) -> bool {
+        !self.inner.lock().ended
+    }
+
+    fn so_far(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        (inner.report.read, inner.report.sent + inner.report.parked)
+    }
+
+    fn report(&self) -> RedriveReport {
+        self.inner.lock().report.clone()
+    }
+}
+
+impl Inner {
+    fn settle(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.report.add(&pending.report);
+            self.reached.extend(pending.reached);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! jq expressions over dead letters and their values, by `jaq`.
+//!
+//! What an expression sees of a dead letter, for selecting:
+//!
+//! ```text
+//! { value, key, headers: {name: value}, reason, class, message, group, attempts, dialect,
+//!   source: {topic, partition, offset}, topic, partition, offset, timestamp_ms }
+//! ```
+//!
+//! A value or key is JSON where it is JSON, else text, else null. For transforming, it sees the value alone.
+
+use std::sync::Arc;
+
+use jaq_core::load::{Arena, File, Loader};
+use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
+use jaq_json::{Val, read};
+use kafka_client::{BoxError, RawRecord};
+use serde_json::{Value, json};
+
+use super::select::Selection;
+use crate::dead_letter::DeadLetter;
+use crate::error::{Error, ErrorKind};
+
+/// How deep a value may be nested, to be given to an expression.
+const MOST_OUTPUTS: usize = 2;
+
+/// An expression, compiled once.
+#[derive(Clone)]
+pub(crate) struct Expression {
+    text: Arc<str>,
+    filter: Arc<jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>>,
+}
+
+impl Expression {
+    /// # Errors
+    /// [`ErrorKind::Expression`] tells what cannot be read.
+    pub(crate) fn new(text: &str) -> Result<Self, Error> {
+        let wrong = |what: String| Error::new(ErrorKind::Expression, format!("the expression {text:?}: {what}"));
+        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let defs = defs.filter(|def| !def.name.starts_with("halt"));
+        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+        // An expression is about a record: it ends no process, and reads no secrets of the environment.
+        let funs = funs.filter(|(name, ..)| !["halt", "env"].contains(name));
+        let arena = Arena::default();
+        let modules = Loader::new(defs)
+            .load(&arena, File { code: text, path: () })
+            .map_err(|errors| wrong(format!("cannot be read: {:?}", errors.first().map(|(_, error)| error))))?;
+        let filter = Compiler::default()
+            .with_funs(funs)
+            .compile(modules)
+            .map_err(|errors| wrong(format!("is not known: {:?}", errors.first().map(|(_, error)| error))))?;
+        Ok(Self { text: text.into(), filter: Arc::new(filter) })
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it makes of `input`; the first two of its outputs.
+    fn outputs(&self, input: Val) -> Result<Vec<Val>, BoxError> {
+        let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
+        let run = self.filter.id.run((context, input)).map(unwrap_valr);
+        run.take(MOST_OUTPUTS).map(|one| one.map_err(|error| BoxError::from(error.to_string()))).collect()
+    }
+
+    /// Whether its first output is neither false nor null. One that fails on a record does not hold.
+    pub(crate) fn holds(&self, letter: &DeadLetter<'_>) -> bool {
+        let seen = seen(letter).to_string();
+        let Ok(input) = read::parse_single(seen.as_bytes()) else { return false };
+        let outputs = self.outputs(input).unwrap_or_default();
+        outputs.first().is_some_and(|first| !matches!(first, Val::Null | Val::Bool(false)))
+    }
+
+    /// What it makes of a value, which must be JSON: JSON, a tombstone for null, nothing for no output.
+    pub(crate) fn changed(&self, value: Option<&[u8]>) -> Result<Option<Option<Vec<u8>>>, BoxError> {
+        let input = match value {
+            None => Val::Null,
+            Some(value) => read::parse_single(value).map_err(|error| format!("the value is no JSON: {error}"))?,
+        };
+        let outputs = self.outputs(input)?;
+        match outputs.as_slice() {
+            [] => Ok(None),
+            [Val::Null] => Ok(Some(None)),
+            [one] => Ok(Some(Some(one.to_string().into_bytes()))),
+            _ => Err("the expression makes more than one value of it".into()),
+        }
+    }
+}
+
+/// What an expression sees of a dead letter.
+pub(crate) fn seen(letter: &DeadLetter<'_>) -> Value {
+    let (record, origin) = (letter.record(), letter.origin());
+    let mut headers = serde_json::Map::new();
+    record.headers.for_each(|name, value| {
+        let value = value.map_or(Value::Null, |value| String::from_utf8_lossy(value).into());
+        headers.insert(String::from_utf8_lossy(name).into_owned(), value);
+    });
+    json!({
+        "value": decoded(record.value),
+        "key": decoded(record.key),
+        "headers": headers,
+        "reason": letter.reason(),
+        "class": letter.class(),
+        "message": letter.message(),
+        "group": letter.group(),
+        "attempts": letter.attempts(),
+        "dialect": letter.dialect().map(|dialect| dialect.name()),
+        "source": { "topic": origin.topic, "partition": origin.partition, "offset": origin.offset },
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+    })
+}
+
+fn decoded(bytes: Option<&[u8]>) -> Value {
+    let Some(bytes) = bytes else { return Value::Null };
+    serde_json::from_slice(bytes)
+        .ok()
+        .or_else(|| std::str::from_utf8(bytes).ok().map(Value::from))
+        .unwrap_or(Value::Null)
+}
+
+impl Selection {
+    /// Those for which this jq expression holds: whose first output is neither false nor null.
+    ///
+    /// It sees `value`, `key`, `headers`, `reason`, `class`, `message`, `group`, `attempts`, `dialect`, `source`, `topic`,
+    /// `partition`, `offset` and `timestamp_ms`. A value or key is JSON where it is JSON, else text, else null.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Expression`] for a text that is no expression.
+    ///
+    /// ```
+    /// # use kafka_dlq::Selection;
+    /// let large = Selection::all().jq(".value.amount > 100 and .source.topic == \"orders\"")?;
+    /// # Ok::<(), kafka_dlq::Error>(())
+    /// ```
+    pub fn jq(self, expression: &str) -> Result<Self, Error> {
+        let expression = Expression::new(expression)?;
+        let text = expression.text().to_owned();
+        Ok(self.expression(text, move |letter| expression.holds(letter)))
+    }
+}
+
+impl super::Redrive {
+    /// Changes the value of each record by a jq expression over it, which must be JSON. Null makes a tombstone; no output
+    /// (`empty`) leaves the dead letter, and so does a failure.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Expression`] for a text that is no expression.
+    pub fn transform_jq(mut self, expression: &str) -> Result<Self, Error> {
+        let expression = Expression::new(expression)?;
+        self.orders.changes = Some(expression.text().to_owned());
+        self.orders.transform = Some(Arc::new(move |_: &DeadLetter<'_>, mut record: RawRecord| {
+            let Some(value) = expression.changed(record.value.as_deref())? else { return Ok(None) };
+            record.value = value;
+            Ok(Some(record))
+        }));
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(expression: &str, value: &str) -> Option<Option<String>> {
+        let changed = Expression::new(expression).unwrap().changed(Some(value.as_bytes())).unwrap();
+        changed.map(|value| value.map(|value| String::from_utf8(value).unwrap()))
+    }
+
+    #[test]
+    fn values_are_changed() {
+        assert_eq!(changed(".amount |= tonumber", r#"{"amount":"12"}"#), Some(Some(r#"{"amount":12}"#.into())));
+        assert_eq!(changed("null", "{}"), Some(None));
+        assert_eq!(changed("empty", "{}"), None);
+        assert!(Expression::new(".a, .b").unwrap().changed(Some(b"{}")).is_err());
+        assert!(Expression::new(".").unwrap().changed(Some(b"\xff")).is_err());
+        // A large number keeps its digits.
+        assert_eq!(changed(".", "12345678901234567890123"), Some(Some("12345678901234567890123".into())));
+    }
+
+    #[test]
+    fn a_dead_letter_is_seen_as_described() {
+        let mut record = RawRecord::new("orders.dlq", None, Some(br#"{"amount":150}"#.to_vec()));
+        record.headers.push("__connect.errors.topic", "orders");
+        let letter = DeadLetter::of(&record);
+        let holds = |text| Expression::new(text).unwrap().holds(&letter);
+        assert!(holds(r#".value.amount > 100 and .source.topic == "orders" and .dialect == "connect""#));
+        assert!(!holds(".value.amount > 200") && !holds(".value.nothing.there") && !holds(".value | error"));
+    }
+
+    #[test]
+    fn what_is_no_expression_is_an_error_and_an_endless_one_ends() {
+        assert_eq!(Expression::new(".a[").err().map(|error| error.kind()), Some(ErrorKind::Expression));
+        assert_eq!(Expression::new("nonsense(1)").err().map(|error| error.kind()), Some(ErrorKind::Expression));
+        assert!(Expression::new("repeat(1)").unwrap().changed(Some(b"1")).is_err());
+    }
+}
