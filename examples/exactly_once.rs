@@ -129,8 +129,8 @@ async fn write_once(kafka: &Kafka, departures: &Departures, file: &[Departure]) 
             })
             .await?;
     }
-    producer.close(Duration::from_secs(10)).await;
-    Ok(())
+    let closed = producer.close(Duration::from_secs(10)).await;
+    if closed.is_complete() { Ok(()) } else { Err(format!("the file is not written: {closed:?}").into()) }
 }
 
 /// All of a topic that is committed.

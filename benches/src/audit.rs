@@ -6,10 +6,10 @@ use std::num::ParseIntError;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use ::tests::harness::oracle::{self, Isolation};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use tests::harness::oracle::{self, Isolation};
 
 use crate::frame::{self, Outcome, VALUE};
 

@@ -52,7 +52,10 @@ pub(crate) enum Broker {
     /// An Apache Kafka from the harness of the tests.
     Started(Cluster),
     /// The same, with the address of the proxy in front of it.
-    Away(String, Cluster),
+    Away {
+        proxied: String,
+        _behind: Cluster,
+    },
     Mock(MockChild),
     None,
 }
@@ -112,7 +115,7 @@ impl Broker {
             (Kind::Real, Need::Stage(Stage::Away), None) => {
                 let cluster = Cluster::start_proxied(1, &[]);
                 cluster.node(0).proxy().delay(ONE_WAY);
-                Self::Away(cluster.proxied_bootstrap(), cluster)
+                Self::Away { proxied: cluster.proxied_bootstrap(), _behind: cluster }
             }
         };
         eprintln!("broker: {broker}");
@@ -123,7 +126,7 @@ impl Broker {
         match self {
             Self::Given(servers) => servers,
             Self::Started(cluster) => cluster.bootstrap(),
-            Self::Away(proxied, _) => proxied,
+            Self::Away { proxied, .. } => proxied,
             Self::Mock(child) => &child.bootstrap,
             Self::None => "",
         }
@@ -133,7 +136,7 @@ impl Broker {
     pub(crate) fn topic(&self, purpose: &str) -> Outcome<Topic<'_>> {
         let name = format!("benches-{purpose}-{:08x}", crate::frame::random() as u32);
         match self {
-            Self::Given(_) | Self::Started(_) | Self::Away(..) => self.create(&name)?,
+            Self::Given(_) | Self::Started(_) | Self::Away { .. } => self.create(&name)?,
             Self::Mock(child) => child.create(&name)?,
             Self::None => (),
         }
@@ -143,7 +146,7 @@ impl Broker {
     /// How many messages of a hundred bytes a topic keeps; the mock forgets the oldest.
     pub(crate) fn keeps(&self) -> u64 {
         match self {
-            Self::Given(_) | Self::Started(_) | Self::Away(..) | Self::None => u64::MAX,
+            Self::Given(_) | Self::Started(_) | Self::Away { .. } | Self::None => u64::MAX,
             Self::Mock(_) => 200_000,
         }
     }
@@ -152,7 +155,7 @@ impl Broker {
     /// partition empty waits to the end, and returns one batch a partition.
     pub(crate) fn fetch_wait_ms(&self) -> u32 {
         match self {
-            Self::Given(_) | Self::Started(_) | Self::Away(..) | Self::None => 500,
+            Self::Given(_) | Self::Started(_) | Self::Away { .. } | Self::None => 500,
             Self::Mock(_) => 5,
         }
     }
@@ -184,7 +187,7 @@ impl fmt::Display for Broker {
         match self {
             Self::Given(servers) => write!(f, "{servers} (given)"),
             Self::Started(cluster) => write!(f, "{} (Apache Kafka, started for this run)", cluster.bootstrap()),
-            Self::Away(proxied, _) => write!(f, "{proxied} (Apache Kafka, started for this run, behind a proxy)"),
+            Self::Away { proxied, .. } => write!(f, "{proxied} (Apache Kafka, started for this run, behind a proxy)"),
             Self::Mock(child) => write!(f, "{} (librdkafka's mock)", child.bootstrap),
             Self::None => f.write_str("none"),
         }
