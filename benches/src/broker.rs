@@ -14,6 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use tests::harness::Cluster;
 
+use crate::cases::{Stage, Starts};
 use crate::frame::{Outcome, PARTITIONS};
 
 /// The command with which this program starts itself as a mock broker.
@@ -27,9 +28,10 @@ pub(crate) enum Kind {
     /// librdkafka's mock cluster: for trying the program out. It keeps 5 MiB a partition, and its figures are not those
     /// of a broker.
     Mock,
-    /// None, for cases that need none.
-    None,
 }
+
+/// How long the proxy keeps what goes one way.
+const ONE_WAY: Duration = Duration::from_millis(1);
 
 impl FromStr for Kind {
     type Err = String;
@@ -47,21 +49,74 @@ impl FromStr for Kind {
 pub(crate) enum Broker {
     /// Somebody else's: its address.
     Given(String),
-    /// An Apache Kafka of one node, from the harness of the tests.
+    /// An Apache Kafka from the harness of the tests.
     Started(Cluster),
+    /// The same, with the address of the proxy in front of it.
+    Away {
+        proxied: String,
+        _behind: Cluster,
+    },
     Mock(MockChild),
     None,
 }
 
+/// The broker of one case after the other: started when a case needs another one.
+pub(crate) struct Stages {
+    kind: Kind,
+    now: Option<(Need, Broker)>,
+}
+
+/// What a case needs; another need is another broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Broker,
+    Stage(Stage),
+}
+
+impl Stages {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, now: None }
+    }
+
+    pub(crate) fn broker(&mut self, starts: Starts) -> Outcome<&Broker> {
+        let need = match (starts, starts.stage()) {
+            (Starts::Nowhere, _) => Need::Nothing,
+            // What every case has that says nothing.
+            (_, None | Some(Stage::One)) if self.kind == Kind::Real => Need::Broker,
+            (_, None) => Need::Broker,
+            (_, Some(stage)) => Need::Stage(stage),
+        };
+        let now = match self.now.take() {
+            Some((had, broker)) if had == need => (had, broker),
+            other => {
+                // Two at a time would share the machine.
+                drop(other);
+                (need, Broker::start(self.kind, need)?)
+            }
+        };
+        Ok(&self.now.insert(now).1)
+    }
+}
+
 impl Broker {
-    pub(crate) fn start(kind: Kind) -> Outcome<Self> {
-        let broker = match kind {
-            Kind::None => Self::None,
-            Kind::Mock => Self::Mock(MockChild::start()?),
-            Kind::Real => match env::var("KAFKA_BOOTSTRAP_SERVERS") {
-                Ok(servers) if !servers.is_empty() => Self::Given(servers),
-                _ => Self::Started(Cluster::start(1)),
-            },
+    fn start(kind: Kind, need: Need) -> Outcome<Self> {
+        let given = env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
+        let broker = match (kind, need, given) {
+            (_, Need::Nothing, _) => Self::None,
+            (Kind::Mock, Need::Broker, _) => Self::Mock(MockChild::start()?),
+            (Kind::Mock, Need::Stage(_), _) => return Err("the mock broker proves nothing about transactions".into()),
+            (Kind::Real, Need::Stage(Stage::Away), Some(_)) => {
+                return Err("this case delays what goes to a broker of its own: unset KAFKA_BOOTSTRAP_SERVERS".into());
+            }
+            (Kind::Real, _, Some(servers)) => Self::Given(servers),
+            (Kind::Real, Need::Broker | Need::Stage(Stage::One), None) => Self::Started(Cluster::start(1)),
+            (Kind::Real, Need::Stage(Stage::Three), None) => Self::Started(Cluster::start(3)),
+            (Kind::Real, Need::Stage(Stage::Away), None) => {
+                let cluster = Cluster::start_proxied(1, &[]);
+                cluster.node(0).proxy().delay(ONE_WAY);
+                Self::Away { proxied: cluster.proxied_bootstrap(), _behind: cluster }
+            }
         };
         eprintln!("broker: {broker}");
         Ok(broker)
@@ -71,6 +126,7 @@ impl Broker {
         match self {
             Self::Given(servers) => servers,
             Self::Started(cluster) => cluster.bootstrap(),
+            Self::Away { proxied, .. } => proxied,
             Self::Mock(child) => &child.bootstrap,
             Self::None => "",
         }
@@ -80,7 +136,7 @@ impl Broker {
     pub(crate) fn topic(&self, purpose: &str) -> Outcome<Topic<'_>> {
         let name = format!("benches-{purpose}-{:08x}", crate::frame::random() as u32);
         match self {
-            Self::Given(_) | Self::Started(_) => self.create(&name)?,
+            Self::Given(_) | Self::Started(_) | Self::Away { .. } => self.create(&name)?,
             Self::Mock(child) => child.create(&name)?,
             Self::None => (),
         }
@@ -90,7 +146,7 @@ impl Broker {
     /// How many messages of a hundred bytes a topic keeps; the mock forgets the oldest.
     pub(crate) fn keeps(&self) -> u64 {
         match self {
-            Self::Given(_) | Self::Started(_) | Self::None => u64::MAX,
+            Self::Given(_) | Self::Started(_) | Self::Away { .. } | Self::None => u64::MAX,
             Self::Mock(_) => 200_000,
         }
     }
@@ -99,7 +155,7 @@ impl Broker {
     /// partition empty waits to the end, and returns one batch a partition.
     pub(crate) fn fetch_wait_ms(&self) -> u32 {
         match self {
-            Self::Given(_) | Self::Started(_) | Self::None => 500,
+            Self::Given(_) | Self::Started(_) | Self::Away { .. } | Self::None => 500,
             Self::Mock(_) => 5,
         }
     }
@@ -131,6 +187,7 @@ impl fmt::Display for Broker {
         match self {
             Self::Given(servers) => write!(f, "{servers} (given)"),
             Self::Started(cluster) => write!(f, "{} (Apache Kafka, started for this run)", cluster.bootstrap()),
+            Self::Away { proxied, .. } => write!(f, "{proxied} (Apache Kafka, started for this run, behind a proxy)"),
             Self::Mock(child) => write!(f, "{} (librdkafka's mock)", child.bootstrap),
             Self::None => f.write_str("none"),
         }

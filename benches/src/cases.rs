@@ -77,12 +77,45 @@ pub(crate) enum Starts {
     Keyed(Keyed),
     /// There is none: the case needs no broker.
     Nowhere,
+    /// It is for transactions, and starts empty.
+    Transactions(Stage),
+    /// It holds as many messages as a round reads, and there is a second one for what is made of them. A round trip to the
+    /// broker takes 2 ms.
+    Pipeline,
+    /// As [`Starts::Transactions`], with a second one.
+    Group,
+}
+
+/// The brokers that transactions are measured with. librdkafka's mock proves nothing about them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    /// One node.
+    One,
+    /// Three nodes, which keep three copies.
+    Three,
+    /// One node, behind a proxy that delays what goes either way by 1 ms.
+    Away,
 }
 
 impl Starts {
     /// Whether there is something to read from the beginning.
     pub(crate) fn is_filled(self) -> bool {
-        matches!(self, Self::Full | Self::Keyed(_))
+        matches!(self, Self::Full | Self::Keyed(_) | Self::Pipeline)
+    }
+
+    /// Whether there is a second topic.
+    pub(crate) fn has_output(self) -> bool {
+        matches!(self, Self::Pipeline | Self::Group)
+    }
+
+    /// The real brokers that it takes, if it does.
+    pub(crate) fn stage(self) -> Option<Stage> {
+        match self {
+            Self::Transactions(stage) => Some(stage),
+            Self::Pipeline => Some(Stage::Away),
+            Self::Group => Some(Stage::One),
+            Self::Empty | Self::Full | Self::Keyed(_) | Self::Nowhere => None,
+        }
     }
 }
 
@@ -100,6 +133,10 @@ pub(crate) enum Keyed {
 const C_PRODUCE: Peer = Peer { name: "C produce loop", side: twin::produce };
 
 const PLAIN: Peer = Peer { name: "ours, without a recovery", side: ours::recovery::plain };
+
+const SAFE_TRANSACTIONS: Peer = Peer { name: "rdkafka's safe calls", side: peers::transactions::of_ten };
+
+const AT_LEAST_ONCE: Peer = Peer { name: "ours, without transactions", side: ours::pipeline::without_transactions };
 
 /// All cases, in the order of the README's table.
 pub(crate) const CASES: &[Case] = &[
@@ -405,6 +442,120 @@ pub(crate) const CASES: &[Case] = &[
             baseline: Peer { name: "the goal, 256 bytes", side: ours::recovery::memory_goal },
             second: None,
         }),
+        hot: false,
+    },
+    Case {
+        name: "txn-commit",
+        about: "transactions of 10 records",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Transactions(Stage::One),
+        messages: 4_000,
+        linger_ms: 5,
+        ours: ours::transactions::of_ten,
+        baseline: SAFE_TRANSACTIONS,
+        second: Some(Peer { name: "C transactions", side: twin::transactions_of_ten }),
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "txn-commit-three",
+        about: "transactions of 10 records on three nodes, three copies; and at an interval of 100 ms",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Transactions(Stage::Three),
+        messages: 600,
+        linger_ms: 5,
+        ours: ours::transactions::of_ten,
+        baseline: SAFE_TRANSACTIONS,
+        second: Some(Peer { name: "C transactions", side: twin::transactions_of_ten }),
+        further: Some(Further {
+            key: "interval",
+            ours: ours::transactions::of_an_interval,
+            baseline: Peer { name: "ours, one record a transaction", side: ours::transactions::of_one },
+            second: None,
+        }),
+        hot: false,
+    },
+    Case {
+        name: "txn-large",
+        about: "transactions of 10,000 records, of four producers at a time; and of one",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Transactions(Stage::One),
+        messages: 400_000,
+        linger_ms: 5,
+        ours: ours::transactions::large_in_lanes,
+        baseline: Peer { name: "C transactions, one producer", side: twin::large_transactions },
+        second: None,
+        further: Some(Further {
+            key: "one_producer",
+            ours: ours::transactions::large,
+            baseline: Peer { name: "C transactions, one producer", side: twin::large_transactions },
+            second: None,
+        }),
+        hot: false,
+    },
+    Case {
+        name: "eos-pipeline",
+        about: "read and written on, 2 ms from the broker: 10,000 records a transaction, one lane",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Pipeline,
+        messages: 300_000,
+        linger_ms: 5,
+        ours: ours::pipeline::in_one_lane,
+        baseline: AT_LEAST_ONCE,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "eos-pipeline-lanes",
+        about: "the same in four lanes",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Pipeline,
+        messages: 300_000,
+        linger_ms: 5,
+        ours: ours::pipeline::in_four_lanes,
+        baseline: AT_LEAST_ONCE,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "eos-pipeline-interval",
+        about: "the same in one lane, with a commit each 100 ms",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Pipeline,
+        messages: 300_000,
+        linger_ms: 5,
+        ours: ours::pipeline::at_an_interval,
+        baseline: AT_LEAST_ONCE,
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "eos-recovery",
+        about: "from the kill of a member, in the middle of a transaction, to the first commit on its partitions",
+        unit: Unit::Microseconds,
+        starts: Starts::Group,
+        messages: 2_000,
+        linger_ms: 5,
+        ours: ours::failover::from_a_kill,
+        baseline: Peer { name: "the session's timeout", side: ours::failover::session },
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "eos-ticker",
+        about: "how late a timer of 1 ms is at worst, on one thread with commits, aborts, rebalances and closes",
+        unit: Unit::Microseconds,
+        starts: Starts::Group,
+        messages: 400,
+        linger_ms: 5,
+        ours: ours::ticker::beside_transactions,
+        baseline: Peer { name: "the same timer on an idle thread", side: ours::ticker::idle },
+        second: Some(Peer { name: "rdkafka's safe calls in a task", side: peers::transactions::ticker }),
+        further: None,
         hot: false,
     },
     Case {

@@ -38,6 +38,8 @@ pub(crate) struct Load {
     pub(crate) bootstrap: String,
     /// It exists, with [`PARTITIONS`] partitions; for the consuming cases it holds exactly `messages` messages.
     pub(crate) topic: String,
+    /// A second one, where the case has it.
+    pub(crate) output: String,
     pub(crate) messages: u64,
     pub(crate) linger_ms: u32,
     pub(crate) starts: Starts,
@@ -100,7 +102,7 @@ pub(crate) struct Sample {
     pub(crate) figures: [Option<(&'static str, f64)>; 3],
     /// Whether a control, which must lose the order, has lost it.
     pub(crate) control_failed: Option<bool>,
-    /// The parts that a worst one was chosen from, in the unit of the ratio.
+    /// The parts that a worst one was chosen from: ratios, or in the unit of the case.
     pub(crate) cells: Vec<(String, f64)>,
 }
 
@@ -293,8 +295,8 @@ pub(crate) fn measure(
     if case.further.is_some() {
         messages = messages.min(case.messages);
     }
-    // Deletes the topic in the end.
-    let (_topic, load) = prepare(case, broker, messages)?;
+    // Deletes the topics in the end.
+    let (_topics, load) = prepare(case, broker, messages)?;
     let mut contest = Contest::new("ours", case.ours, &case.baseline, case.second.as_ref());
     let mut further = case
         .further
@@ -313,15 +315,18 @@ pub(crate) fn measure(
     Ok(())
 }
 
-/// Makes the topic that a case starts from, where it needs one.
-pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<(Option<Topic<'b>>, Load)> {
+/// Makes the topics that a case starts from, where it needs any.
+pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Outcome<([Option<Topic<'b>>; 2], Load)> {
     let topic = match case.starts {
         Starts::Nowhere => None,
-        Starts::Empty | Starts::Full | Starts::Keyed(_) => Some(broker.topic(case.name)?),
+        _ => Some(broker.topic(case.name)?),
     };
+    let output = case.starts.has_output().then(|| broker.topic(&format!("{}-out", case.name))).transpose()?;
+    let named = |topic: &Option<Topic<'_>>| topic.as_ref().map(|topic| topic.name.clone()).unwrap_or_default();
     let load = Load {
         bootstrap: broker.bootstrap().into(),
-        topic: topic.as_ref().map(|topic| topic.name.clone()).unwrap_or_default(),
+        topic: named(&topic),
+        output: named(&output),
         messages,
         linger_ms: case.linger_ms,
         starts: case.starts,
@@ -332,10 +337,11 @@ pub(crate) fn prepare<'b>(case: &Case, broker: &'b Broker, messages: u64) -> Out
     }
     match case.starts {
         Starts::Full => twin::fill(&load)?,
+        Starts::Pipeline => ours::fill_numbered(&load)?,
         Starts::Keyed(keyed) => ours::fill(&load, keyed)?,
-        Starts::Empty | Starts::Nowhere => (),
+        Starts::Empty | Starts::Nowhere | Starts::Transactions(_) | Starts::Group => (),
     }
-    Ok((topic, load))
+    Ok(([topic, output], load))
 }
 
 /// Runs one side once. Round 0 warms up the broker and is forgotten.

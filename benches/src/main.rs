@@ -10,6 +10,7 @@
 //!
 //! Standard output carries the JSON lines only; what is going on goes to standard error.
 
+mod audit;
 mod broker;
 mod cases;
 mod frame;
@@ -48,11 +49,12 @@ struct Request {
 }
 
 fn main() -> ExitCode {
-    // Two commands that only this program gives to itself.
+    // Commands that only this program gives to itself.
     let mut arguments = std::env::args().skip(1);
     let hidden = match arguments.next().as_deref() {
         Some(broker::MOCK_COMMAND) => Some(broker::serve_mock()),
         Some(instructions::SIDE_COMMAND) => Some(instructions::run_side(arguments)),
+        Some(ours::failover::MEMBER_COMMAND) => Some(ours::failover::be_member(arguments)),
         _ => None,
     };
     let outcome = match hidden {
@@ -124,13 +126,13 @@ fn run(request: &Request) -> Outcome<()> {
         return Ok(());
     }
     let chosen: Vec<&Case> = request.names.iter().flat_map(|name| cases::named(name)).collect();
-    let needless = chosen.iter().all(|case| case.starts == cases::Starts::Nowhere);
-    let broker = broker::Broker::start(if needless { broker::Kind::None } else { request.broker })?;
+    let mut stages = broker::Stages::new(request.broker);
     for case in &chosen {
+        let broker = stages.broker(case.starts)?;
         if !request.instructions {
-            frame::measure(case, &broker, request.rounds.unwrap_or(9), request.messages, request.twin_only)?;
+            frame::measure(case, broker, request.rounds.unwrap_or(9), request.messages, request.twin_only)?;
         } else if case.hot {
-            instructions::count(case, &broker, request.rounds.unwrap_or(3), request.messages, request.twin_only)?;
+            instructions::count(case, broker, request.rounds.unwrap_or(3), request.messages, request.twin_only)?;
         } else {
             eprintln!("{}: compared in time only", case.name);
         }

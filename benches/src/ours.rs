@@ -5,21 +5,26 @@ pub(crate) mod commit;
 mod consume;
 pub(crate) mod dialect;
 pub(crate) mod efficiency;
+pub(crate) mod failover;
 mod fill;
+mod group;
 pub(crate) mod keyed;
 mod latency;
 pub(crate) mod offset_map;
+pub(crate) mod pipeline;
 mod produce;
 pub(crate) mod recovery;
-pub(crate) mod tracker;
-mod work;
 pub(crate) mod serde;
+pub(crate) mod ticker;
+pub(crate) mod tracker;
+pub(crate) mod transactions;
+mod work;
 
 use kafka_client::{Bytes, ConsumerBuilder, Kafka, Producer, Topic};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use consume::{batches, records};
-pub(crate) use fill::fill;
+pub(crate) use fill::{fill, fill_numbered};
 pub(crate) use latency::{acknowledgement, end_to_end};
 pub(crate) use produce::{awaited, awaited_shared, batch, callback, saturated};
 

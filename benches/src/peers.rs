@@ -1,6 +1,7 @@
 //! rdkafka, used the way its documentation shows.
 
 pub(crate) mod serde;
+pub(crate) mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;

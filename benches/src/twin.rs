@@ -9,6 +9,7 @@ mod commit;
 mod consume;
 mod latency;
 mod produce;
+mod transactions;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
@@ -19,6 +20,7 @@ pub(crate) use commit::commit_queue;
 pub(crate) use consume::{consume_batch, consumer_poll};
 pub(crate) use latency::{end_to_end, send_trip, sync_produce};
 pub(crate) use produce::{fill, produce, produce_in_batches};
+pub(crate) use transactions::{large_transactions, transactions_of_ten};
 
 use crate::frame::Outcome;
 

@@ -1,9 +1,10 @@
 //! Every example, run as a process: it ends by itself, with success, and says what it is there to say.
 //!
-//! On an embedded broker, whatever the environment holds.
+//! On an embedded broker, whatever the environment holds; but for `exactly_once`, which gets a real one.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use kafka_client::Kafka;
 use rustix::process::{Pid, Signal, kill_process};
+use tests::harness::Cluster;
+use tests::harness::oracle::{self, Isolation};
 
 /// Longer than any example takes on a busy machine: one that hangs fails its test.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -294,6 +297,53 @@ fn a_changed_type_reads_old_records_and_a_broken_one_is_refused() {
 fn a_topic_of_two_formats_is_read_whole() {
     let out = end(start(env!("CARGO_BIN_EXE_mixed_formats")));
     assert_says(&out, &["in       1 tea, as JSON", "in       2 jam, as Avro", "in       3 honey, by a straggler"]);
+}
+
+/// Killed twice with a transaction open, and started once more when all is done.
+#[test]
+fn exactly_once_counts_every_departure_once_though_it_is_killed() {
+    let kafka = Cluster::shared().bootstrap();
+    let run = || start_with(env!("CARGO_BIN_EXE_exactly_once"), &[("KAFKA_BOOTSTRAP_SERVERS", kafka)]);
+    for _ in 0..2 {
+        let mut example = run();
+        let mut lines = BufReader::new(example.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let counted = lines.by_ref().filter(|line| line.ends_with("and not committed them")).take(8).count();
+        // It works on this batch for 20 ms; its results are on their way to the log.
+        sleep(Duration::from_millis(10));
+        example.kill().unwrap();
+        assert!(!example.wait().unwrap().success() && counted == 8, "it was killed in the middle");
+    }
+    let out = end(run());
+    assert!(out.contains("and not committed them"), "the last run had something left to do\n{out}");
+    let (_, table) = out.split_once("minutes late\n").unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let (end_of_table, rows) = rows.split_last().unwrap();
+    assert_eq!(end_of_table.join(" "), "as in the file, to the minute");
+    let expected = delays_of_the_file();
+    let expected: Vec<Vec<&str>> = expected.iter().map(|row| row.split(' ').collect()).collect();
+    assert_eq!(rows, expected);
+
+    let [all, visible] = [Isolation::ReadUncommitted, Isolation::ReadCommitted]
+        .map(|isolation| oracle::read_all(kafka, "examples.delays", isolation).len());
+    assert!(all > visible, "the kills hit no open transaction: {all} records, {visible} visible");
+    let again = end(run());
+    assert!(again.starts_with("0 departures") && again.ends_with(table), "it adds nothing\n{again}");
+}
+
+/// Carrier, departures, cancelled, minutes: without the code of the example.
+fn delays_of_the_file() -> Vec<String> {
+    let mut totals = BTreeMap::<&str, (u64, u64, i64)>::new();
+    for line in include_str!("../data/flights.csv").lines().skip(1) {
+        let columns: Vec<&str> = line.split(',').collect();
+        let (departures, cancelled, minutes) = totals.entry(columns[1]).or_default();
+        *departures += 1;
+        match columns[8] {
+            "" => *cancelled += 1,
+            late => *minutes += late.parse::<i64>().unwrap(),
+        }
+    }
+    let row = |(carrier, (departures, cancelled, minutes))| format!("{carrier} {departures} {cancelled} {minutes}");
+    totals.into_iter().map(row).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{HELD, producer, runtime, topic};
+use crate::audit::Stamp;
 use crate::cases::Keyed;
 use crate::frame::{Load, MAX_IN_FLIGHT, Outcome, VALUE};
 
@@ -26,6 +27,22 @@ pub(crate) fn fill(load: &Load, keyed: Keyed) -> Outcome<()> {
         }
         for delivery in deliveries {
             delivery.await?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes the messages of the load, numbered, where their keys belong.
+pub(crate) fn fill_numbered(load: &Load) -> Outcome<()> {
+    const BATCH: u64 = 10_000;
+    runtime()?.block_on(async {
+        let (producer, topic, keys) = (producer(load, MAX_IN_FLIGHT)?, topic(load), Load::keys());
+        for from in (0..load.messages).step_by(BATCH as usize) {
+            let numbers = from..load.messages.min(from + BATCH);
+            let values: Vec<_> = numbers.map(|number| Stamp::OF_INPUT.value(number)).collect();
+            producer
+                .send_batch(values.iter().zip(keys.iter().cycle()).map(|(value, key)| topic.record(key, value)))
+                .await?;
         }
         Ok(())
     })
