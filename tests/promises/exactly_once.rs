@@ -94,6 +94,34 @@ async fn a_copy_holds_every_record_once_and_a_restart_adds_nothing() {
     assert_eq!(counts(&to), exactly(5_000));
 }
 
+/// Each record is a batch of its own, and a transaction holds many of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_what_is_committed_batch_by_batch_nothing_is_left_behind() {
+    let (from, group) = (given::topic("from", 1), unique("trickle"));
+    let batches = Arc::new(Mutex::new(0));
+    let seen = batches.clone();
+    let trickle = pipeline(&group, &from).commit_interval(Duration::from_millis(400)).process(move |_, _| {
+        *seen.lock() += 1;
+        async { Ok(()) }
+    });
+    let trickle = trickle.build().unwrap();
+    let handle = trickle.handle();
+    let trickle = start!(trickle);
+    for n in 0..20 {
+        fill(&from, 1).await;
+        eventually("it is handed over", SOON, async || *batches.lock() > n).await;
+    }
+    eventually("all is committed", SOON, async || {
+        let of = handle.partitions().await.unwrap();
+        of.first().and_then(|of| of.committed) == Some(20)
+    })
+    .await;
+    let [lag] = &handle.lag().await.unwrap()[..] else { panic!("one partition") };
+    assert_eq!((lag.records, lag.end), (0, 20));
+    let report = trickle.stop().await;
+    assert_eq!((report.handled, report.unfinished), (20, 0), "{report:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_lanes_every_record_counts_once_and_partitions_keep_their_order() {
     let (from, to, group) = (given::topic("from", 8), given::topic("to", 8), unique("lanes"));

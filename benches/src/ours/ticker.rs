@@ -168,7 +168,10 @@ pub(super) async fn caught_up(handle: &kafka_client::ConsumerHandle) -> Outcome<
             return Ok(());
         }
         if start.elapsed() > PATIENCE {
-            return Err(format!("{behind} records are still to be read").into());
+            let partitions = handle.partitions().await?;
+            return Err(
+                format!("{behind} records are still to be read: {:?} of {partitions:?}", handle.lag().await?).into()
+            );
         }
         sleep(Duration::from_millis(20)).await;
     }

@@ -76,9 +76,9 @@ impl Source {
         self.state.start_all(last, count);
     }
 
-    /// They were committed.
-    pub(crate) fn committed(&self, last: i64, count: u64) {
-        self.state.finish_all(last, count);
+    /// What was [started](Self::start), in so many batches, was committed.
+    pub(crate) fn committed(&self, batches: &[(i64, u64)], last: i64) {
+        batches.iter().for_each(|(last, count)| self.state.finish_all(*last, *count));
         // Without the control task the consumer has ended, and nobody counts.
         let _ = self.requests.send(Request::Committed(self.state.clone(), last + 1));
     }

@@ -27,6 +27,8 @@ struct One {
     source: Source,
     last: i64,
     count: u64,
+    /// The last record and the count of each batch.
+    batches: Vec<(i64, u64)>,
     /// What was taken and not counted: it goes back.
     left: bool,
 }
@@ -45,6 +47,7 @@ impl Touched {
         let one = self.entry(source, last);
         one.last = last;
         one.count += count;
+        one.batches.push((last, count));
     }
 
     /// Records of this life were handed out, and are not in the transaction.
@@ -59,7 +62,7 @@ impl Touched {
 
     fn entry(&mut self, source: &Source, last: i64) -> &mut One {
         let at = self.list.iter().position(|one| one.source.is(source)).unwrap_or_else(|| {
-            self.list.push(One { source: source.clone(), last, count: 0, left: false });
+            self.list.push(One { source: source.clone(), last, count: 0, batches: Vec::new(), left: false });
             self.list.len() - 1
         });
         &mut self.list[at]
@@ -121,7 +124,7 @@ impl Touched {
     pub(super) fn committed(self) {
         for one in &self.list {
             if one.count > 0 {
-                one.source.committed(one.last, one.count);
+                one.source.committed(&one.batches, one.last);
             }
             if one.left {
                 one.source.rewind();
