@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Expression,
     /// What the client reports; [`source`](StdError::source) is its error.
     Kafka,
+    /// The schema registry did not answer; [`source`](StdError::source) is its error.
+    Registry,
     /// A file or a line of an export is not what it should be.
     Import,
 }

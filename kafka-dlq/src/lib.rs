@@ -45,6 +45,11 @@ mod retry_topic;
 pub mod dialect;
 mod dead_letter;
 mod reader;
+#[cfg(feature = "registry")]
+mod values;
+#[cfg(not(feature = "registry"))]
+#[path = "values/none.rs"]
+mod values;
 mod redrive;
 mod error;
 #[cfg(feature = "cli")]

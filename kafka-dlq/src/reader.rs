@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 
 use crate::dead_letter::DeadLetter;
 use crate::error::{Error, ErrorKind};
+use crate::redrive::Selection;
+use crate::values::{PASSES, Values};
 
 /// The records of a partition from one offset to before another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,32 @@ pub(crate) async fn read(
         tracing::debug!(%error, group, "a group that was made up for reading stays behind");
     }
     result
+}
+
+/// Reads as often as it takes until it is known by which schemas values were written that a selection has to see.
+pub(crate) async fn warm(
+    kafka: &Kafka,
+    topic: &str,
+    spans: &[Span],
+    selection: &Selection,
+    values: &Values,
+) -> Result<(), Error> {
+    if !selection.sees_values() {
+        return Ok(());
+    }
+    for _ in 0..PASSES {
+        let (seeing, noted) = (selection.clone(), values.clone());
+        let each = move |letter: &DeadLetter<'_>| {
+            seeing.matches_by(letter, Some(&noted));
+            ControlFlow::Continue(())
+        };
+        read(kafka, topic, spans, each).await?;
+        if !values.is_behind() {
+            return Ok(());
+        }
+        values.resolve().await?;
+    }
+    Ok(())
 }
 
 /// A name that no other group has.

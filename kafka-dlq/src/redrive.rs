@@ -27,6 +27,8 @@ use kafka_client::{BoxError, Kafka, RawRecord};
 
 use crate::dead_letter::DeadLetter;
 use crate::error::Error;
+#[cfg(feature = "registry")]
+use crate::values::Values;
 
 use plan::Orders;
 use target::Shape;
@@ -97,6 +99,8 @@ impl Redrive {
             transform: None,
             changes: None,
             check: None,
+            values: None,
+            validates: true,
         };
         Self {
             kafka: kafka.clone(),
@@ -189,7 +193,7 @@ impl Redrive {
         mut self,
         change: impl Fn(&DeadLetter<'_>, RawRecord) -> Result<Option<RawRecord>, BoxError> + Send + Sync + 'static,
     ) -> Self {
-        self.orders.transform = Some(Arc::new(change));
+        self.orders.transform = Some(Arc::new(move |letter, record, _| change(letter, record)));
         self.needs_name = true;
         self
     }
@@ -197,6 +201,26 @@ impl Redrive {
     /// Checks each record before it is sent, against the schema of its target for instance; what it refuses is left.
     pub fn check(mut self, check: impl Fn(&RawRecord) -> Result<(), BoxError> + Send + Sync + 'static) -> Self {
         self.orders.check = Some(Arc::new(check));
+        self
+    }
+
+    /// Reads and writes values by the schemas of this registry: expressions see them decoded, what a
+    /// [`transform_jq`](Self::transform_jq) makes of one is written as the newest schema of its target, and a record whose
+    /// schema, or whose bytes, do not fit the subject of its target is left. A target without a subject
+    /// (`orders-value`) takes anything. Protobuf values are seen, and not written.
+    ///
+    /// While the registry cannot be asked, the job fails: nothing is left for that.
+    #[cfg(feature = "registry")]
+    pub fn registry(mut self, registry: &kafka_client::serde::Registry) -> Self {
+        self.orders.values = Some(Values::new(registry));
+        self
+    }
+
+    /// Sets whether records are checked against the subjects of their targets, overriding the default of yes, where there
+    /// is a [registry](Self::registry).
+    #[cfg(feature = "registry")]
+    pub fn validate(mut self, validate: bool) -> Self {
+        self.orders.validates = validate;
         self
     }
 

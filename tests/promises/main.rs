@@ -59,6 +59,7 @@ mod registry_outage;
 mod recovery;
 mod recovery_batches;
 mod recovery_outage;
+mod redrive_values;
 mod retry_topic;
 mod saturation;
 mod short_timeout;

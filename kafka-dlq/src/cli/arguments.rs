@@ -257,6 +257,9 @@ pub(super) struct Redrive {
     /// Change each value by this jq expression over it; null is a tombstone, "empty" leaves the dead letter
     #[arg(long, value_name = "JQ")]
     pub(super) transform: Option<String>,
+    /// Also what does not fit the schemas of its target, where there is a --registry
+    #[arg(long)]
+    pub(super) no_validate: bool,
     /// Also what may have been damaged on its way
     #[arg(long)]
     pub(super) accept_damage: bool,

@@ -18,6 +18,7 @@ use super::{Ended, shown, time};
 use crate::dead_letter::DeadLetter;
 use crate::error::Error;
 use crate::reader;
+use crate::values::Values;
 
 /// How many different words are counted; the rest is one line.
 const MOST_WORDS: usize = 10_000;
@@ -34,7 +35,11 @@ pub(super) async fn letters(
     if !which.partition.is_empty() {
         spans.retain(|span| which.partition.contains(&span.partition));
     }
-    let each = move |letter: &DeadLetter<'_>| match selection.matches(letter) {
+    let values = settings.registry()?.as_ref().map(Values::new);
+    if let Some(values) = &values {
+        reader::warm(&settings.kafka, topic, &spans, &selection, values).await?;
+    }
+    let each = move |letter: &DeadLetter<'_>| match selection.matches_by(letter, values.as_ref()) {
         true => each(letter),
         false => ControlFlow::Continue(()),
     };

@@ -43,6 +43,9 @@ pub(super) async fn redrive(settings: &Settings, output: &Output, asked: Asked) 
     if let Some(expression) = &asked.transform {
         redrive = redrive.transform_jq(expression)?;
     }
+    if let Some(registry) = settings.registry()? {
+        redrive = redrive.registry(&registry).validate(!asked.no_validate);
+    }
     run(output, redrive, asked.execute).await
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kafka_client::Kafka;
+use kafka_client::serde::Registry;
 
 use super::arguments::Connection;
 use crate::error::Error;
@@ -53,6 +54,14 @@ impl Settings {
         // What librdkafka has to say is said by errors.
         let kafka = kafka.client_id("kafka-dlq");
         Ok(Self { kafka, registry: connection.registry.clone().or(registry_of_file) })
+    }
+}
+
+impl Settings {
+    pub(super) fn registry(&self) -> Result<Option<Registry>, Error> {
+        let Some(url) = &self.registry else { return Ok(None) };
+        let registry = Registry::connect(url.as_str());
+        registry.map(Some).map_err(|error| Error::config("--registry cannot be used").with_source(error))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt::Write;
 
+pub(super) use crate::values::hex;
+
 /// Text with everything escaped that could move a cursor, change a colour, turn the direction of writing, or hide.
 pub(super) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -37,13 +39,6 @@ pub(super) fn bytes(bytes: Option<&[u8]>) -> String {
         Some((_, Ok(utf8))) => text(utf8),
         Some((bytes, Err(_))) => hex(bytes),
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::from("0x"), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// An error and its causes in one line.

@@ -44,9 +44,12 @@ pub(super) async fn watch(
         let from = |span: &Span| seen.get(&span.partition).map_or(span.from, |seen| span.from.max(*seen));
         let tails: Vec<Span> = now.iter().map(|span| Span { from: from(span), ..*span }).collect();
         let kept: Arc<Mutex<(VecDeque<Stored>, u64)>> = Arc::default();
-        let (keeping, selection) = (kept.clone(), selection.clone());
+        if let Some(values) = decoder.values() {
+            reader::warm(&settings.kafka, topic, &tails, &selection, values).await?;
+        }
+        let (keeping, selection, values) = (kept.clone(), selection.clone(), decoder.values().cloned());
         let each = move |letter: &crate::DeadLetter<'_>| {
-            if selection.matches(letter) {
+            if selection.matches_by(letter, values.as_ref()) {
                 let (kept, dropped) = &mut *keeping.lock();
                 match kept.len() < MOST {
                     true => kept.push_back(Stored::of(letter)),

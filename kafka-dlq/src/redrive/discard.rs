@@ -16,6 +16,7 @@ use super::{Redrive, Target};
 use crate::dead_letter::DeadLetter;
 use crate::error::Error;
 use crate::reader;
+use crate::values::Values;
 
 /// The topic of the marks.
 pub(crate) fn topic_of_marks(source: &str) -> String {
@@ -46,18 +47,19 @@ impl Redrive {
         // Whatever has become of it, nobody wants it; and of the same record, no copy.
         (self.orders.accept_damage, self.orders.duplicates, self.orders.loop_cap) = (true, true, u32::MAX);
         self.orders.changes = Some(format!("discard: {why}"));
-        self.orders.transform = Some(Arc::new(move |letter: &DeadLetter<'_>, record: RawRecord| {
-            let key = key(letter).ok_or_else(|| BoxError::from("it stands nowhere"))?;
-            let mark = json!({
-                "who": who,
-                "why": why,
-                "at_ms": now_ms(),
-                "topic": letter.record().topic,
-                "origin": letter.origin().to_string(),
-                "reason": letter.reason(),
-            });
-            Ok(Some(RawRecord::new(record.topic(), Some(key.into_bytes()), Some(mark.to_string().into_bytes()))))
-        }));
+        self.orders.transform =
+            Some(Arc::new(move |letter: &DeadLetter<'_>, record: RawRecord, _: Option<&Values>| {
+                let key = key(letter).ok_or_else(|| BoxError::from("it stands nowhere"))?;
+                let mark = json!({
+                    "who": who,
+                    "why": why,
+                    "at_ms": now_ms(),
+                    "topic": letter.record().topic,
+                    "origin": letter.origin().to_string(),
+                    "reason": letter.reason(),
+                });
+                Ok(Some(RawRecord::new(record.topic(), Some(key.into_bytes()), Some(mark.to_string().into_bytes()))))
+            }));
         self
     }
 

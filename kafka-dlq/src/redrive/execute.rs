@@ -23,6 +23,7 @@ use super::survey::Surveyed;
 use crate::dead_letter::DeadLetter;
 use crate::error::{Error, ErrorKind};
 use crate::reader::{self, Span};
+use crate::values::PASSES;
 
 /// How many dead letters a transaction has at most.
 const BATCH: usize = 5_000;
@@ -134,7 +135,7 @@ impl Redrive {
                 break;
             }
             let letter = DeadLetter::of(record);
-            let verdict = surveyed.verdict(&self.orders, &letter, now);
+            let verdict = self.verdict(&letter, surveyed, now).await?;
             if !verdict.is_left() {
                 if !state.may_send(&open.report) {
                     state.end(End::Limit);
@@ -166,6 +167,21 @@ impl Redrive {
         transaction.send_batch(records).await?;
         state.open(open, surveyed);
         Ok(worked)
+    }
+
+    /// What becomes of a dead letter, after what it takes to know that was asked for.
+    async fn verdict(&self, letter: &DeadLetter<'_>, surveyed: &Surveyed, now: i64) -> Result<Verdict, Error> {
+        let mut verdict = surveyed.verdict(&self.orders, letter, now);
+        if let Some(values) = &self.orders.values {
+            for _ in 0..PASSES {
+                if !values.is_behind() {
+                    break;
+                }
+                values.resolve().await?;
+                verdict = surveyed.verdict(&self.orders, letter, now);
+            }
+        }
+        Ok(verdict)
     }
 
     /// Waits until the whole group has come to the end: other copies of the job work, too.

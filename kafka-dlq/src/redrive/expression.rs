@@ -14,12 +14,14 @@ use std::sync::Arc;
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
 use jaq_json::{Val, read};
+use kafka_client::serde::Part;
 use kafka_client::{BoxError, RawRecord};
 use serde_json::{Value, json};
 
 use super::select::Selection;
 use crate::dead_letter::DeadLetter;
 use crate::error::{Error, ErrorKind};
+use crate::values::Values;
 
 /// How deep a value may be nested, to be given to an expression.
 const MOST_OUTPUTS: usize = 2;
@@ -64,18 +66,24 @@ impl Expression {
     }
 
     /// Whether its first output is neither false nor null. One that fails on a record does not hold.
-    pub(crate) fn holds(&self, letter: &DeadLetter<'_>) -> bool {
-        let seen = seen(letter).to_string();
+    pub(crate) fn holds(&self, letter: &DeadLetter<'_>, values: Option<&Values>) -> bool {
+        let seen = seen(letter, values).to_string();
         let Ok(input) = read::parse_single(seen.as_bytes()) else { return false };
         let outputs = self.outputs(input).unwrap_or_default();
         outputs.first().is_some_and(|first| !matches!(first, Val::Null | Val::Bool(false)))
     }
 
-    /// What it makes of a value, which must be JSON: JSON, a tombstone for null, nothing for no output.
-    pub(crate) fn changed(&self, value: Option<&[u8]>) -> Result<Option<Option<Vec<u8>>>, BoxError> {
-        let input = match value {
-            None => Val::Null,
-            Some(value) => read::parse_single(value).map_err(|error| format!("the value is no JSON: {error}"))?,
+    /// What it makes of a value, which must be JSON, or be decoded to it: JSON, a tombstone for null, nothing for no output.
+    pub(crate) fn changed(
+        &self,
+        value: Option<&[u8]>,
+        decoded: Option<&Value>,
+    ) -> Result<Option<Option<Vec<u8>>>, BoxError> {
+        let of_json = |json: &[u8]| read::parse_single(json).map_err(|error| format!("the value is no JSON: {error}"));
+        let input = match (value, decoded) {
+            (_, Some(decoded)) => of_json(decoded.to_string().as_bytes())?,
+            (Some(value), None) => of_json(value)?,
+            (None, None) => Val::Null,
         };
         let outputs = self.outputs(input)?;
         match outputs.as_slice() {
@@ -88,16 +96,20 @@ impl Expression {
 }
 
 /// What an expression sees of a dead letter.
-pub(crate) fn seen(letter: &DeadLetter<'_>) -> Value {
+pub(crate) fn seen(letter: &DeadLetter<'_>, values: Option<&Values>) -> Value {
     let (record, origin) = (letter.record(), letter.origin());
     let mut headers = serde_json::Map::new();
     record.headers.for_each(|name, value| {
         let value = value.map_or(Value::Null, |value| String::from_utf8_lossy(value).into());
         headers.insert(String::from_utf8_lossy(name).into_owned(), value);
     });
+    let decoded = |bytes, part| {
+        let by_schema = values.and_then(|values| values.decoded(bytes, record.topic, part));
+        by_schema.unwrap_or_else(|| decoded(bytes))
+    };
     json!({
-        "value": decoded(record.value),
-        "key": decoded(record.key),
+        "value": decoded(record.value, Part::Value),
+        "key": decoded(record.key, Part::Key),
         "headers": headers,
         "reason": letter.reason(),
         "class": letter.class(),
@@ -125,7 +137,8 @@ impl Selection {
     /// Those for which this jq expression holds: whose first output is neither false nor null.
     ///
     /// It sees `value`, `key`, `headers`, `reason`, `class`, `message`, `group`, `attempts`, `dialect`, `source`, `topic`,
-    /// `partition`, `offset` and `timestamp_ms`. A value or key is JSON where it is JSON, else text, else null.
+    /// `partition`, `offset` and `timestamp_ms`. A value or key is what its schema says, where the job has a
+    /// [registry](super::Redrive::registry); else JSON where it is JSON, else text, else null.
     ///
     /// # Errors
     /// [`ErrorKind::Expression`] for a text that is no expression.
@@ -138,12 +151,13 @@ impl Selection {
     pub fn jq(self, expression: &str) -> Result<Self, Error> {
         let expression = Expression::new(expression)?;
         let text = expression.text().to_owned();
-        Ok(self.expression(text, move |letter| expression.holds(letter)))
+        Ok(self.expression(text, move |letter, values| expression.holds(letter, values)))
     }
 }
 
 impl super::Redrive {
-    /// Changes the value of each record by a jq expression over it, which must be JSON. Null makes a tombstone; no output
+    /// Changes the value of each record by a jq expression over it, which must be JSON, or be decoded by the job's
+    /// [registry](Self::registry), and is written as the newest schema of its target then. Null makes a tombstone; no output
     /// (`empty`) leaves the dead letter, and so does a failure.
     ///
     /// # Errors
@@ -151,11 +165,19 @@ impl super::Redrive {
     pub fn transform_jq(mut self, expression: &str) -> Result<Self, Error> {
         let expression = Expression::new(expression)?;
         self.orders.changes = Some(expression.text().to_owned());
-        self.orders.transform = Some(Arc::new(move |_: &DeadLetter<'_>, mut record: RawRecord| {
-            let Some(value) = expression.changed(record.value.as_deref())? else { return Ok(None) };
-            record.value = value;
-            Ok(Some(record))
-        }));
+        self.orders.transform =
+            Some(Arc::new(move |letter: &DeadLetter<'_>, mut record: RawRecord, values: Option<&Values>| {
+                let value = record.value.as_deref();
+                let decoded = values.and_then(|values| values.decoded(value, letter.record().topic, Part::Value));
+                let Some(changed) = expression.changed(value, decoded.as_ref())? else { return Ok(None) };
+                record.value = match (changed, values) {
+                    (Some(json), Some(values)) if decoded.is_some() => {
+                        Some(values.written(serde_json::from_slice(&json)?, value, record.topic())?)
+                    }
+                    (changed, _) => changed,
+                };
+                Ok(Some(record))
+            }));
         Ok(self)
     }
 }
@@ -165,7 +187,7 @@ mod tests {
     use super::*;
 
     fn changed(expression: &str, value: &str) -> Option<Option<String>> {
-        let changed = Expression::new(expression).unwrap().changed(Some(value.as_bytes())).unwrap();
+        let changed = Expression::new(expression).unwrap().changed(Some(value.as_bytes()), None).unwrap();
         changed.map(|value| value.map(|value| String::from_utf8(value).unwrap()))
     }
 
@@ -174,8 +196,8 @@ mod tests {
         assert_eq!(changed(".amount |= tonumber", r#"{"amount":"12"}"#), Some(Some(r#"{"amount":12}"#.into())));
         assert_eq!(changed("null", "{}"), Some(None));
         assert_eq!(changed("empty", "{}"), None);
-        assert!(Expression::new(".a, .b").unwrap().changed(Some(b"{}")).is_err());
-        assert!(Expression::new(".").unwrap().changed(Some(b"\xff")).is_err());
+        assert!(Expression::new(".a, .b").unwrap().changed(Some(b"{}"), None).is_err());
+        assert!(Expression::new(".").unwrap().changed(Some(b"\xff"), None).is_err());
         // A large number keeps its digits.
         assert_eq!(changed(".", "12345678901234567890123"), Some(Some("12345678901234567890123".into())));
     }
@@ -185,7 +207,7 @@ mod tests {
         let mut record = RawRecord::new("orders.dlq", None, Some(br#"{"amount":150}"#.to_vec()));
         record.headers.push("__connect.errors.topic", "orders");
         let letter = DeadLetter::of(&record);
-        let holds = |text| Expression::new(text).unwrap().holds(&letter);
+        let holds = |text| Expression::new(text).unwrap().holds(&letter, None);
         assert!(holds(r#".value.amount > 100 and .source.topic == "orders" and .dialect == "connect""#));
         assert!(!holds(".value.amount > 200") && !holds(".value.nothing.there") && !holds(".value | error"));
     }
@@ -194,6 +216,6 @@ mod tests {
     fn what_is_no_expression_is_an_error_and_an_endless_one_ends() {
         assert_eq!(Expression::new(".a[").err().map(|error| error.kind()), Some(ErrorKind::Expression));
         assert_eq!(Expression::new("nonsense(1)").err().map(|error| error.kind()), Some(ErrorKind::Expression));
-        assert!(Expression::new("repeat(1)").unwrap().changed(Some(b"1")).is_err());
+        assert!(Expression::new("repeat(1)").unwrap().changed(Some(b"1"), None).is_err());
     }
 }

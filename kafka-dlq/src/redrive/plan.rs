@@ -8,10 +8,11 @@ use kafka_client::{BoxError, RawRecord};
 use super::select::Selection;
 use super::target::{Known, Shape, Target};
 use crate::dead_letter::{DeadLetter, Place, Refusal};
+use crate::values::Values;
 
 /// Changes a record before it is sent; `None` leaves the dead letter where it is.
 pub(crate) type Transform =
-    Arc<dyn Fn(&DeadLetter<'_>, RawRecord) -> Result<Option<RawRecord>, BoxError> + Send + Sync>;
+    Arc<dyn Fn(&DeadLetter<'_>, RawRecord, Option<&Values>) -> Result<Option<RawRecord>, BoxError> + Send + Sync>;
 
 /// Refuses a record that is about to be sent.
 pub(crate) type Check = Arc<dyn Fn(&RawRecord) -> Result<(), BoxError> + Send + Sync>;
@@ -31,6 +32,9 @@ pub(crate) struct Orders {
     /// What the transform is, where that can be told by a text.
     pub(crate) changes: Option<String>,
     pub(crate) check: Option<Check>,
+    pub(crate) values: Option<Values>,
+    /// Whether what is sent has to fit the subjects of its topic.
+    pub(crate) validates: bool,
 }
 
 /// What becomes of a dead letter.
@@ -74,7 +78,7 @@ impl Orders {
         duplicates: &HashSet<(i32, i64)>,
         now_ms: i64,
     ) -> Verdict {
-        if !self.selection.matches(letter) {
+        if !self.selection.matches_by(letter, self.values.as_ref()) {
             return Verdict::Left("not selected".into());
         }
         let record = letter.record();
@@ -91,13 +95,19 @@ impl Orders {
             return self.too_often(letter, known);
         }
         let record = self.shape.record(letter, topic);
-        let record = match self.transform.as_ref().map(|transform| transform(letter, record.clone())) {
-            None => record,
-            Some(Ok(Some(changed))) => changed,
-            Some(Ok(None)) => return Verdict::Left("the transform drops it".into()),
-            Some(Err(error)) => return Verdict::Left(format!("the transform fails: {error}")),
-        };
+        let record =
+            match self.transform.as_ref().map(|transform| transform(letter, record.clone(), self.values.as_ref())) {
+                None => record,
+                Some(Ok(Some(changed))) => changed,
+                Some(Ok(None)) => return Verdict::Left("the transform drops it".into()),
+                Some(Err(error)) => return Verdict::Left(format!("the transform fails: {error}")),
+            };
         if let Some(Err(error)) = self.check.as_ref().map(|check| check(&record)) {
+            return Verdict::Left(format!("it does not fit the target: {error}"));
+        }
+        if let Some(values) = self.values.as_ref().filter(|_| self.validates)
+            && let Err(error) = values.check(&record)
+        {
             return Verdict::Left(format!("it does not fit the target: {error}"));
         }
         match known.get(record.topic()) {
@@ -157,7 +167,7 @@ impl Survey {
 
     /// `is_dealt_with`: whether an earlier run of the job has passed it.
     pub(crate) fn note(&mut self, orders: &Orders, letter: &DeadLetter<'_>, is_dealt_with: bool) {
-        if !orders.selection.matches(letter) {
+        if !orders.selection.matches_by(letter, orders.values.as_ref()) {
             return;
         }
         let Ok(topic) = orders.destination(letter) else { return };

@@ -13,6 +13,7 @@ use super::survey::Surveyed;
 use crate::dead_letter::DeadLetter;
 use crate::error::Error;
 use crate::reader;
+use crate::values::PASSES;
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +45,29 @@ impl Redrive {
             // Made when the job runs.
             surveyed.make_believe(super::discard::topic_of_marks(&self.source));
         }
-        let mut report = self.report(&surveyed);
+        let surveyed = Arc::new(surveyed);
+        let mut report = self.dry_pass(&surveyed).await?;
+        // What the registry had to be asked for is known in the next pass.
+        if let Some(values) = &self.orders.values {
+            for _ in 1..PASSES {
+                if !values.is_behind() {
+                    break;
+                }
+                values.resolve().await?;
+                report = self.dry_pass(&surveyed).await?;
+            }
+        }
+        report.elapsed = begun.elapsed();
+        Ok(report)
+    }
+
+    async fn dry_pass(&self, surveyed: &Arc<Surveyed>) -> Result<RedriveReport, Error> {
+        let mut report = self.report(surveyed);
         report.dry = true;
-        let spans = surveyed.spans.clone();
         let report = Arc::new(Mutex::new(report));
         let (orders, counted, limit, now) = (self.orders.clone(), report.clone(), self.limit, now_ms());
+        let surveyed = surveyed.clone();
+        let spans = surveyed.spans.clone();
         let each = move |letter: &DeadLetter<'_>| {
             let verdict = surveyed.verdict(&orders, letter, now);
             let mut report = counted.lock();
@@ -60,9 +79,7 @@ impl Redrive {
             ControlFlow::Continue(())
         };
         reader::read(&self.kafka, &self.source, &spans, each).await?;
-        let mut report = std::mem::take(&mut *report.lock());
-        report.elapsed = begun.elapsed();
-        Ok(report)
+        Ok(std::mem::take(&mut *report.lock()))
     }
 
     pub(super) fn report(&self, surveyed: &Surveyed) -> RedriveReport {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::dead_letter::DeadLetter;
 use crate::dialect::Dialect;
+use crate::values::Values;
 
-type Predicate = Arc<dyn Fn(&DeadLetter<'_>) -> bool + Send + Sync>;
+type Predicate = Arc<dyn Fn(&DeadLetter<'_>, Option<&Values>) -> bool + Send + Sync>;
 
 /// Which dead letters a job is about: all that meet every condition. Without conditions, all.
 ///
@@ -117,7 +118,7 @@ impl Selection {
 
     /// Those for which `predicate` holds. A job that selects by it needs a [name](crate::Redrive::job).
     pub fn matching(mut self, predicate: impl Fn(&DeadLetter<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.predicates.push((None, Arc::new(predicate)));
+        self.predicates.push((None, Arc::new(move |letter, _| predicate(letter))));
         self
     }
 
@@ -126,14 +127,19 @@ impl Selection {
     pub(crate) fn expression(
         mut self,
         text: String,
-        holds: impl Fn(&DeadLetter<'_>) -> bool + Send + Sync + 'static,
+        holds: impl Fn(&DeadLetter<'_>, Option<&Values>) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.predicates.push((Some(text), Arc::new(holds)));
         self
     }
 
-    /// Whether a dead letter meets every condition.
+    /// Whether a dead letter meets every condition. Expressions see values without a registry.
     pub fn matches(&self, letter: &DeadLetter<'_>) -> bool {
+        self.matches_by(letter, None)
+    }
+
+    /// The same; expressions see what values are by their schemas.
+    pub(crate) fn matches_by(&self, letter: &DeadLetter<'_>, values: Option<&Values>) -> bool {
         let record = letter.record();
         let within = |range: &Option<Range<i64>>, value: Option<i64>| match range {
             Some(range) => value.is_some_and(|value| range.contains(&value)),
@@ -147,7 +153,7 @@ impl Selection {
             && self.matches_origin(letter)
             && self.matches_reason(letter)
             && self.headers.iter().all(|(name, value)| has(letter, name, value.as_deref()))
-            && self.predicates.iter().all(|(_, predicate)| predicate(letter))
+            && self.predicates.iter().all(|(_, predicate)| predicate(letter, values))
     }
 
     fn matches_origin(&self, letter: &DeadLetter<'_>) -> bool {
@@ -168,6 +174,11 @@ impl Selection {
                 || letter.message().is_some_and(|message| message.contains(text))
         };
         self.reasons.is_empty() || self.reasons.iter().any(|text| holds(text))
+    }
+
+    /// Whether values matter for it.
+    pub(crate) fn sees_values(&self) -> bool {
+        self.predicates.iter().any(|(text, _)| text.is_some())
     }
 
     /// Whether it can be told apart from others by its text.

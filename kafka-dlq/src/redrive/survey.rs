@@ -61,6 +61,7 @@ impl Redrive {
         let committed = self.committed(&whole).await?;
         let from = |span: &Span| committed.get(&span.partition).map_or(span.from, |offset| span.from.max(*offset));
         let spans: Vec<Span> = whole.iter().map(|span| Span { from: from(span), ..*span }).collect();
+        self.warm(&whole).await?;
         let starts: HashMap<i32, i64> = spans.iter().map(|span| (span.partition, span.from)).collect();
 
         let pass = Pass { survey: Survey::new(), ends: BTreeMap::new(), before: 0, to_read: 0 };
@@ -93,6 +94,14 @@ impl Redrive {
         let known = facts(&self.kafka, topics).await?;
         let discarded = self.discarded().await?;
         Ok(Surveyed { spans, ends, known, duplicates, discarded, before, to_read })
+    }
+
+    /// A pass for what a selection by values has to know of them.
+    async fn warm(&self, spans: &[Span]) -> Result<(), Error> {
+        match &self.orders.values {
+            Some(values) => reader::warm(&self.kafka, &self.source, spans, &self.orders.selection, values).await,
+            None => Ok(()),
+        }
     }
 
     /// What the job's group has committed.

@@ -1,0 +1,328 @@
+//! Values by the schemas they were written with, through a registry.
+//!
+//! Deciding about a dead letter neither waits nor asks anybody. What a decision would have to ask for is noted; who decides
+//! [resolves](Values::resolve) it, and decides again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+use kafka_client::serde::{
+    Avro, Deserializer, Encoded, ErrorKind as Why, Miss, Part, RegisteredSchema, Registry, SchemaId, SchemaType,
+    Serializer, Source, Stop, Target, protobuf,
+};
+use kafka_client::{BoxError, RawRecord};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::error::{Error, ErrorKind};
+
+/// How often a decision is made again for what was missing, before what is known has to do.
+pub(crate) const PASSES: usize = 8;
+/// The magic byte and the id in front of a payload.
+const PREFIX: usize = 5;
+/// How many answers of a kind are remembered.
+const MOST: usize = 10_000;
+
+/// Decodes, encodes and checks.
+#[derive(Clone)]
+pub(crate) struct Values {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    avro: Avro<Value>,
+    protobuf: protobuf::DynamicProtobuf,
+    missed: Mutex<Vec<Miss>>,
+    asked: Mutex<BTreeSet<Asked>>,
+    /// Whether a schema fits a subject, or why not; without an id: what it says to a value without a schema.
+    fits: Mutex<BTreeMap<Pair, Result<Fits, String>>>,
+    /// The newest schema of a subject; none where there is no such subject.
+    newest: Mutex<BTreeMap<String, Option<Arc<RegisteredSchema>>>>,
+    /// Ids that the registry does not know: bytes that look like one.
+    unknown: Mutex<BTreeMap<i32, ()>>,
+}
+
+type Pair = (String, Option<i32>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fits {
+    /// The subject has schemas, and this one is among them, or could be.
+    Checked,
+    /// There is no such subject: its topic takes any bytes.
+    Anything,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    Schema(i32),
+    Fits(Pair),
+    Newest(String),
+}
+
+impl Values {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let (avro, protobuf) = (Avro::from_registry(registry), protobuf::DynamicProtobuf::new(registry));
+        let registry = registry.clone();
+        let inner = Inner {
+            registry,
+            avro,
+            protobuf,
+            missed: Mutex::default(),
+            asked: Mutex::default(),
+            fits: Mutex::default(),
+            newest: Mutex::default(),
+            unknown: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A key or value by its schema; `None` where it names none, or it cannot be decoded by it, or not yet.
+    pub(crate) fn decoded(&self, bytes: Option<&[u8]>, topic: &str, part: Part) -> Option<Value> {
+        let framed = bytes?;
+        let schema = self.schema(id(framed)?)?;
+        let from = Source::new(topic, part);
+        match schema.schema.schema_type {
+            SchemaType::Json => serde_json::from_slice(framed.get(PREFIX..)?).ok(),
+            SchemaType::Avro => self.known(self.inner.avro.deserialize(bytes, &from)),
+            SchemaType::Protobuf => {
+                self.known(self.inner.protobuf.deserialize(bytes, &from)).map(|value| message(&value))
+            }
+        }
+    }
+
+    /// The same, waiting for what is not known yet.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn fetched(&self, bytes: Option<&[u8]>, topic: &str, part: Part) -> Option<Value> {
+        for _ in 0..PASSES {
+            let value = self.decoded(bytes, topic, part);
+            if value.is_some() || !self.is_behind() {
+                return value;
+            }
+            self.resolve().await.ok()?;
+        }
+        None
+    }
+
+    /// Writes a value as the newest schema of the target's subject has it, if `like`, what it was made of, names a schema;
+    /// else as JSON.
+    ///
+    /// # Errors
+    /// Why it cannot be written; or that it is [not known yet](Self::is_behind).
+    pub(crate) fn written(&self, value: Value, like: Option<&[u8]>, topic: &str) -> Result<Vec<u8>, BoxError> {
+        if like.and_then(id).is_none() {
+            return Ok(value.to_string().into_bytes());
+        }
+        let subject = subject(topic, Part::Value);
+        let newest = self.newest(&subject).ok_or("the schema of its target is not known yet")?;
+        let newest = newest.ok_or_else(|| format!("there is no subject {subject} to write it with"))?;
+        match (newest.schema.schema_type, newest.id) {
+            (SchemaType::Avro, _) => {
+                let mut out = Vec::new();
+                match self.inner.avro.serialize(&value, &mut Target::new(topic, Part::Value), &mut out) {
+                    Ok(Encoded::Bytes) => Ok(out),
+                    Ok(_) => Err("the schema of its target makes no bytes of it".into()),
+                    Err(Stop::Miss(miss)) => {
+                        self.inner.missed.lock().push(miss);
+                        Err("the schema of its target is not known yet".into())
+                    }
+                    Err(Stop::Error(error)) => Err(format!("it is no value of {subject}: {error}").into()),
+                }
+            }
+            (SchemaType::Json, Some(id)) => {
+                let mut out = vec![0];
+                out.extend(id.to_be_bytes());
+                out.extend(value.to_string().into_bytes());
+                Ok(out)
+            }
+            (SchemaType::Json, None) => Err(format!("the schema of {subject} has no id").into()),
+            (SchemaType::Protobuf, _) => Err("a Protobuf value cannot be written from JSON".into()),
+        }
+    }
+
+    /// Whether key and value of a record fit the subjects of its topic: their schemas are registered there, or could be,
+    /// and the bytes are values of them.
+    ///
+    /// # Errors
+    /// Why they do not; or that it is [not known yet](Self::is_behind).
+    pub(crate) fn check(&self, record: &RawRecord) -> Result<(), BoxError> {
+        for (part, bytes) in [(Part::Key, record.key.as_deref()), (Part::Value, record.value.as_deref())] {
+            let Some(framed) = bytes else { continue };
+            let id = id(framed);
+            let (Fits::Checked, Some(id)) = (self.fits((subject(record.topic(), part), id))?, id) else { continue };
+            if self.decoded(bytes, record.topic(), part).is_none() {
+                let what = if self.is_behind() { "it is not known yet" } else { "they cannot be decoded" };
+                return Err(format!("its bytes are no value of schema {id}: {what}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something was asked that is not known yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.inner.missed.lock().is_empty() || !self.inner.asked.lock().is_empty()
+    }
+
+    /// Asks the registry for what is not known yet. Afterwards the same decision is made again.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked: an outage is nothing that a record could be judged by.
+    pub(crate) async fn resolve(&self) -> Result<(), Error> {
+        let missed = std::mem::take(&mut *self.inner.missed.lock());
+        for miss in missed {
+            answered(miss.resolve().await)?;
+        }
+        let asked = std::mem::take(&mut *self.inner.asked.lock());
+        for asked in asked {
+            match asked {
+                Asked::Schema(id) => {
+                    if answered(self.inner.registry.schema(SchemaId::Id(id)).await)?.is_none() {
+                        remember(&mut self.inner.unknown.lock(), id, ());
+                    }
+                }
+                Asked::Newest(subject) => {
+                    let newest = answered(self.inner.registry.latest(&subject).await)?;
+                    remember(&mut self.inner.newest.lock(), subject, newest);
+                }
+                Asked::Fits(pair) => {
+                    let fits = self.compared(&pair).await?;
+                    remember(&mut self.inner.fits.lock(), pair, fits);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn schema(&self, id: i32) -> Option<Arc<RegisteredSchema>> {
+        let known = self.inner.registry.known(SchemaId::Id(id));
+        if known.is_none() && !self.inner.unknown.lock().contains_key(&id) {
+            self.ask(Asked::Schema(id));
+        }
+        known
+    }
+
+    fn newest(&self, subject: &str) -> Option<Option<Arc<RegisteredSchema>>> {
+        let known = self.inner.newest.lock().get(subject).cloned();
+        if known.is_none() {
+            self.ask(Asked::Newest(subject.to_owned()));
+        }
+        known
+    }
+
+    fn fits(&self, pair: Pair) -> Result<Fits, String> {
+        if let Some(known) = self.inner.fits.lock().get(&pair) {
+            return known.clone();
+        }
+        self.ask(Asked::Fits(pair));
+        Err("whether its schema fits the target is not known yet".to_owned())
+    }
+
+    fn ask(&self, asked: Asked) {
+        self.inner.asked.lock().insert(asked);
+    }
+
+    fn known<T>(&self, decoded: Result<T, Stop>) -> Option<T> {
+        match decoded {
+            Ok(value) => Some(value),
+            Err(Stop::Miss(miss)) => {
+                self.inner.missed.lock().push(miss);
+                None
+            }
+            Err(Stop::Error(_)) => None,
+        }
+    }
+
+    async fn compared(&self, (subject, id): &Pair) -> Result<Result<Fits, String>, Error> {
+        let registry = &self.inner.registry;
+        if answered(registry.latest(subject).await)?.is_none() {
+            return Ok(Ok(Fits::Anything));
+        }
+        let Some(id) = id else {
+            return Ok(Err(format!("{subject} has a schema, and its bytes name none")));
+        };
+        let Some(schema) = answered(registry.schema(SchemaId::Id(*id)).await)? else {
+            return Ok(Err(format!("the registry does not know its schema {id}")));
+        };
+        let places = answered(registry.places(*id).await)?.unwrap_or_default();
+        if places.iter().any(|place| place.subject == *subject) {
+            return Ok(Ok(Fits::Checked));
+        }
+        Ok(match answered(registry.could_register(subject, &schema.schema).await)? {
+            Some(answer) if answer.is_compatible => Ok(Fits::Checked),
+            Some(answer) => {
+                let why = answer.messages.join("; ");
+                Err(format!("its schema {id} is not compatible with {subject}: {why}"))
+            }
+            None => Err(format!("its schema {id} cannot be one of {subject}")),
+        })
+    }
+}
+
+/// Forgets all before it would hold too much: what is needed again is asked for again.
+fn remember<K: Ord, V>(held: &mut BTreeMap<K, V>, key: K, value: V) {
+    if held.len() >= MOST {
+        held.clear();
+    }
+    held.insert(key, value);
+}
+
+/// An answer about the schema is one, good or bad; all else is an outage.
+fn answered<T>(answer: Result<T, kafka_client::serde::Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match error.kind() {
+            Why::RegistryUnavailable | Why::AccessDenied | Why::RegistryAnswer | Why::InvalidSetting => {
+                Err(Error::new(ErrorKind::Registry, "could not ask the registry").with_source(error))
+            }
+            _ => Ok(None),
+        },
+    }
+}
+
+fn subject(topic: &str, part: Part) -> String {
+    match part {
+        Part::Key => format!("{topic}-key"),
+        _ => format!("{topic}-value"),
+    }
+}
+
+/// The schema id in front of a payload.
+fn id(framed: &[u8]) -> Option<i32> {
+    match framed {
+        [0, id @ ..] => Some(i32::from_be_bytes(*id.first_chunk()?)),
+        _ => None,
+    }
+}
+
+fn message(message: &protobuf::Dynamic) -> Value {
+    let field = |name: String| message.get(&name).map(|value| (name, field(&value)));
+    Value::Object(message.fields().into_iter().filter_map(field).collect())
+}
+
+fn field(value: &protobuf::Value) -> Value {
+    use protobuf::Value as Of;
+    match value {
+        Of::Bool(value) => (*value).into(),
+        Of::I32(value) | Of::Enum(value) => (*value).into(),
+        Of::I64(value) => (*value).into(),
+        Of::U32(value) => (*value).into(),
+        Of::U64(value) => (*value).into(),
+        Of::F32(value) => (*value).into(),
+        Of::F64(value) => (*value).into(),
+        Of::String(value) => value.as_str().into(),
+        Of::Bytes(value) => json!({ "hex": hex(value) }),
+        Of::Message(value) => message(value),
+        Of::List(values) => values.iter().map(field).collect(),
+        Of::Map(values) => Value::Object(values.iter().map(|(key, value)| (key.clone(), field(value))).collect()),
+        _ => Value::Null,
+    }
+}
+
+/// As `0x..`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::from("0x"), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
