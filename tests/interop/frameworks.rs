@@ -15,7 +15,7 @@ mod streams;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kafka_client::{Headers, Kafka, RawRecord};
+use kafka_client::{Headers, Kafka, RawRecord, TopicSpec};
 use kafka_dlq::{DeadLetter, RecordView, Redrive, RedriveReport};
 use serde_json::Value;
 use tests::harness::oracle::{self, Isolation, Stored};
@@ -31,8 +31,10 @@ fn kafka() -> Kafka {
     Kafka::connect(bootstrap())
 }
 
-fn create(topic: &str) {
-    oracle::create_topic(bootstrap(), topic, PARTITIONS, 1);
+/// Makes topics, all at once.
+async fn create(topics: &[String], partitions: i32) {
+    let specs: Vec<TopicSpec> = topics.iter().map(|topic| TopicSpec::new(topic, partitions).replication(1)).collect();
+    kafka().ensure_topics(&specs).await.unwrap();
 }
 
 /// What consumers with `read_committed` see.

@@ -7,7 +7,9 @@ use kafka_dlq::{Dialect, Missing, Refusal, Target};
 use tests::harness::oracle::Stored;
 use tests::harness::{JavaProgram, unique};
 
-use super::{Pair, assert_returned, bootstrap, create, is_at, letter_of, letters, sent_back, wait_for, write};
+use super::{
+    PARTITIONS, Pair, assert_returned, bootstrap, create, is_at, letter_of, letters, sent_back, wait_for, write,
+};
 
 /// Key and value are to be JSON, and the value a map.
 const RECORDS: [(Pair<'static>, Option<&str>); 6] = [
@@ -46,9 +48,7 @@ fn sink(folder: &Path, name: &str, topic: &str, dead: &str, with_headers: bool) 
 async fn a_sinks_dead_letters_go_back_bit_for_bit_and_without_headers_only_where_one_says() {
     let stem = unique("connect");
     let of = |name: &str| format!("{stem}-{name}");
-    for name in ["orders", "orders-dlq", "bare", "bare-dlq"] {
-        create(&of(name));
-    }
+    create(&["orders", "orders-dlq", "bare", "bare-dlq"].map(of), PARTITIONS).await;
     let records = RECORDS.map(|(pair, _)| pair);
     let orders = write(&of("orders"), &records).await;
     let bare = write(&of("bare"), &records).await;

@@ -1,18 +1,17 @@
 //! Spring Kafka's retry topics, of versions 3 and 4: four attempts, over `<orders>-retry-0` to `-2`, to `<orders>-dlt`.
 
 use kafka_dlq::{Dialect, Refusal, TimestampType};
-use tests::harness::{JavaProgram, oracle, unique};
+use tests::harness::{JavaProgram, unique};
 
-use super::{ODD, assert_returned, bootstrap, create, letter_of, letters, sent_back, wait_for, write};
+use super::{ODD, PARTITIONS, assert_returned, bootstrap, create, letter_of, letters, sent_back, wait_for, write};
 
 async fn four_attempts(module: &str) {
     let topic = unique("orders");
     let retries = [0, 1, 2].map(|hop| format!("{topic}-retry-{hop}"));
     let dead = format!("{topic}-dlt");
-    create(&topic);
-    create(&dead);
+    create(&[topic.clone(), dead.clone()], PARTITIONS).await;
     // Fewer partitions than the source.
-    retries.iter().for_each(|retry| oracle::create_topic(bootstrap(), retry, 1, 1));
+    create(&retries, 1).await;
     let mut records = ODD.to_vec();
     records.push((Some(b"k"), Some(b"again")));
     let orders = write(&topic, &records).await;

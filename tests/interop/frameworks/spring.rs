@@ -5,7 +5,9 @@ use tests::harness::oracle::Stored;
 use tests::harness::{JavaProgram, unique};
 use tokio::sync::OnceCell;
 
-use super::{ODD, Pair, assert_returned, bootstrap, create, letter_of, letters, sent_back, wait_for, write};
+use super::{
+    ODD, PARTITIONS, Pair, assert_returned, bootstrap, create, letter_of, letters, sent_back, wait_for, write,
+};
 
 /// What one version made of what was written, each way in topics of its own.
 struct Ways {
@@ -52,9 +54,8 @@ async fn run(module: &'static str) -> Ways {
     let of = |way: &str| format!("{stem}-{way}");
     let ways = ["listener", "twice", "decode", "retained", "strings", "bare", "batch", "kept"];
     let made = ["twice-dlt-dlt", "kept-dlt-dlt", "parked"].map(String::from);
-    for name in ways.iter().flat_map(|way| [(*way).to_owned(), format!("{way}-dlt")]).chain(made) {
-        create(&of(&name));
-    }
+    let topics = ways.iter().flat_map(|way| [(*way).to_owned(), format!("{way}-dlt")]).chain(made);
+    create(&topics.map(|name| of(&name)).collect::<Vec<_>>(), PARTITIONS).await;
     let ways = Ways {
         listener: write(&of("listener"), &ODD).await,
         twice: write(&of("twice"), &ODD).await,
@@ -253,6 +254,9 @@ async fn of_a_batch_only_the_failed_records_are_dead() {
             let found = letter_of(&all, &topic, original);
             let letter = found.read();
             assert_eq!(letter.class().as_deref(), Some("spring.Declined"), "not that of Spring's wrappers");
+            assert_eq!(letter.message().as_deref(), Some("card declined"));
+            assert_eq!(letter.cause_class().as_deref(), Some("java.io.IOException"));
+            assert_eq!(letter.missing(), [Missing::Attempts], "a batch has no header that counts them");
             found.assert_holds(original);
         }
         let report = sent_back(&dead, |redrive| redrive).await;

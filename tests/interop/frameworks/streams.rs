@@ -3,7 +3,9 @@
 use kafka_dlq::{Dialect, Missing, Refusal};
 use tests::harness::{JavaProgram, unique};
 
-use super::{ODD, Pair, assert_returned, bootstrap, create, letter_of, letters, sent_back, wait_for, write};
+use super::{
+    ODD, PARTITIONS, Pair, assert_returned, bootstrap, create, letter_of, letters, sent_back, wait_for, write,
+};
 
 /// The last is an integer.
 const INTEGERS: [Pair<'static>; 4] = [
@@ -17,9 +19,7 @@ const INTEGERS: [Pair<'static>; 4] = [
 async fn what_kept_its_bytes_goes_back_and_what_has_no_origin_stays() {
     let stem = unique("streams");
     let of = |name: &str| format!("{stem}-{name}");
-    for name in ["process", "decode", "group", "clock", "dlq"] {
-        create(&of(name));
-    }
+    create(&["process", "decode", "group", "clock", "dlq"].map(of), PARTITIONS).await;
     let mut records = ODD.to_vec();
     records.push((Some(b"k"), Some(b"silent")));
     let process = write(&of("process"), &records).await;
