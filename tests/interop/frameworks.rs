@@ -15,7 +15,7 @@ mod streams;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kafka_client::{Headers, Kafka, RawRecord, TopicSpec};
+use kafka_client::{Headers, Kafka, Producer, RawRecord, TopicSpec};
 use kafka_dlq::{DeadLetter, RecordView, Redrive, RedriveReport};
 use serde_json::Value;
 use tests::harness::oracle::{self, Isolation, Stored};
@@ -29,6 +29,10 @@ fn bootstrap() -> &'static str {
 
 fn kafka() -> Kafka {
     Kafka::connect(bootstrap())
+}
+
+fn producer() -> Producer {
+    kafka().producer().build().unwrap()
 }
 
 /// Makes topics, all at once.
@@ -75,7 +79,7 @@ const ODD: [Pair<'static>; 6] = [
 
 /// Writes records into a topic, by turns into its partitions, with timestamps of yesterday; every second one has headers.
 /// Returns them as they are stored.
-async fn write(topic: &str, records: &[Pair<'_>]) -> Vec<Stored> {
+async fn write(producer: &Producer, topic: &str, records: &[Pair<'_>]) -> Vec<Stored> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let yesterday = now - 24 * 60 * 60 * 1000;
     let raw = records.iter().enumerate().map(|(at, (key, value))| {
@@ -87,7 +91,6 @@ async fn write(topic: &str, records: &[Pair<'_>]) -> Vec<Stored> {
         }
         record
     });
-    let producer = kafka().producer().build().unwrap();
     producer.send_batch(raw.collect::<Vec<_>>()).await.unwrap();
     let mut stored = log(topic);
     stored.sort_by_key(|stored| stored.timestamp);

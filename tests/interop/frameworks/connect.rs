@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use kafka_dlq::{Dialect, Missing, Refusal, Target};
+use kafka_dlq::{Dialect, Missing, Redrive, Refusal, Target};
 use tests::harness::oracle::Stored;
 use tests::harness::{JavaProgram, unique};
 
+use super::spring::dead_letters_of_a_listener;
 use super::{
-    PARTITIONS, Pair, assert_returned, bootstrap, create, is_at, letter_of, letters, sent_back, wait_for, write,
+    PARTITIONS, Pair, assert_returned, bootstrap, create, is_at, kafka, letter_of, letters, producer, sent_back,
+    wait_for, write,
 };
 
 /// Key and value are to be JSON, and the value a map.
@@ -48,16 +50,20 @@ fn sink(folder: &Path, name: &str, topic: &str, dead: &str, with_headers: bool) 
 async fn a_sinks_dead_letters_go_back_bit_for_bit_and_without_headers_only_where_one_says() {
     let stem = unique("connect");
     let of = |name: &str| format!("{stem}-{name}");
-    create(&["orders", "orders-dlq", "bare", "bare-dlq"].map(of), PARTITIONS).await;
+    create(&["orders", "orders-dlq", "bare", "bare-dlq", "behind-dlq"].map(of), PARTITIONS).await;
     let records = RECORDS.map(|(pair, _)| pair);
-    let orders = write(&of("orders"), &records).await;
-    let bare = write(&of("bare"), &records).await;
+    let producer = producer();
+    let orders = write(&producer, &of("orders"), &records).await;
+    let bare = write(&producer, &of("bare"), &records).await;
     let folder = tempfile::tempdir().unwrap();
     let connector = of("warehouse");
+    // Behind Spring: a sink that reads its dead letters.
+    let (listened, spring, dead) = dead_letters_of_a_listener().await;
     let files = [
         ("worker", worker(folder.path())),
         ("one", sink(folder.path(), &connector, &of("orders"), &of("orders-dlq"), true)),
         ("other", sink(folder.path(), &of("other"), &of("bare"), &of("bare-dlq"), false)),
+        ("behind", sink(folder.path(), &of("behind"), &dead, &of("behind-dlq"), true)),
     ]
     .map(|(name, text)| {
         let path = folder.path().join(format!("{name}.properties"));
@@ -66,7 +72,7 @@ async fn a_sinks_dead_letters_go_back_bit_for_bit_and_without_headers_only_where
     });
     let arguments = files.each_ref().map(String::as_str);
     let mut program = JavaProgram::start("connect", "connect.Standalone", &arguments);
-    wait_for(&mut program, &[(&of("orders-dlq"), 5), (&of("bare-dlq"), 5)]);
+    wait_for(&mut program, &[(&of("orders-dlq"), 5), (&of("bare-dlq"), 5), (&of("behind-dlq"), 4)]);
     drop(program);
 
     let all = letters(&of("orders-dlq"));
@@ -83,8 +89,8 @@ async fn a_sinks_dead_letters_go_back_bit_for_bit_and_without_headers_only_where
         assert_eq!(letter.original_timestamp_ms(), original.timestamp);
         assert_eq!((letter.missing(), letter.damage()), (vec![Missing::Attempts], vec![]));
         found.assert_holds(original);
-        assert_eq!(found.explained()["redrive"], format!("goes to {}", of("orders")));
     }
+    assert_eq!(all[0].explained()["redrive"], format!("goes to {}", of("orders")));
     let report = sent_back(&of("orders-dlq"), |redrive| redrive).await;
     assert_eq!(report.sent(), 5, "{report}");
     assert_returned(&of("orders"), &orders, &orders[..5]);
@@ -94,8 +100,8 @@ async fn a_sinks_dead_letters_go_back_bit_for_bit_and_without_headers_only_where
     let no_dialect = Refusal::NoDialect.to_string();
     for letter in &all {
         assert_eq!((letter.read().dialect(), letter.read().refusal()), (None, None));
-        assert_eq!(letter.explained()["redrive"], format!("stays, without a target: {no_dialect}"));
     }
+    assert_eq!(all[0].explained()["redrive"], format!("stays, without a target: {no_dialect}"));
     let report = sent_back(&of("bare-dlq"), |redrive| redrive).await;
     assert_eq!((report.sent(), report.left().get(&no_dialect)), (0, Some(&5)), "{report}");
     let report = sent_back(&of("bare-dlq"), |redrive| redrive.to(Target::Topic(of("bare"))).job("named")).await;
@@ -108,6 +114,25 @@ async fn a_sinks_dead_letters_go_back_bit_for_bit_and_without_headers_only_where
     back.sort();
     sent.sort();
     assert_eq!(back, sent);
+
+    // Spring failed first, and Connect on what Spring had made of it: the chain is followed to its begin.
+    let all = letters(&of("behind-dlq"));
+    assert!(all.len() >= 4, "those whose key or value is no JSON");
+    for letter in &all {
+        let read = letter.read();
+        assert_eq!(read.dialects().collect::<Vec<_>>(), [Dialect::Connect, Dialect::Spring]);
+        assert_eq!(read.last_hop().topic, Some(dead.as_str()));
+        assert_eq!(read.group(), Some(format!("connect-{}", of("behind")).into()), "of the last failure");
+        assert_eq!(read.attempts(), Some(3), "of Spring, who counts them");
+        assert_eq!(read.life(), read.origin());
+        let is_origin =
+            |one: &&Stored| read.origin().to_string() == format!("{listened}-{}@{}", one.partition, one.offset);
+        let original = spring.iter().find(is_origin).expect("it comes from where Spring read it");
+        assert_eq!(read.original_timestamp_ms(), original.timestamp);
+        letter.assert_holds(original);
+    }
+    let report = Redrive::new(&kafka(), of("behind-dlq")).dry_run().await.unwrap();
+    assert_eq!(report.targets().get(&listened), Some(&(all.len() as u64)), "{report}");
 }
 
 type Bytes<'a> = (&'a Option<Vec<u8>>, &'a Option<Vec<u8>>, &'a [(String, Option<Vec<u8>>)]);

@@ -146,12 +146,12 @@ fn build() -> Result<PathBuf, String> {
 /// Whether it is built, and Maven still has the jars.
 fn is_whole(home: &Path) -> bool {
     let Ok(modules) = fs::read_dir(home) else { return false };
-    let paths = modules.flatten().map(|module| module.path()).filter(|module| module.join("pom.xml").is_file());
+    let mut paths = modules.flatten().map(|module| module.path()).filter(|module| module.join("pom.xml").is_file());
     let has_jars = |module: PathBuf| {
         let jars = fs::read_to_string(module.join("target/classpath")).unwrap_or_default();
         !jars.is_empty() && jars.trim().split(':').all(|jar| Path::new(jar).is_file())
     };
-    paths.map(has_jars).all(|has| has)
+    paths.all(has_jars)
 }
 
 /// The project's files by their paths within it, without what a build has left there.
@@ -178,4 +178,39 @@ fn sources(project: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
 fn hash(files: &[(PathBuf, Vec<u8>)]) -> u64 {
     let bytes = files.iter().flat_map(|(path, content)| path.as_os_str().as_encoded_bytes().iter().chain(content));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_is_whole_as_long_as_maven_has_the_jars() {
+        let home = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary directory: {e}"));
+        let (module, jar) = (home.path().join("spring-3"), home.path().join("a.jar"));
+        let write = |path: PathBuf, text: &str| fs::write(path, text).unwrap_or_else(|e| panic!("{e}"));
+        fs::create_dir_all(module.join("target")).unwrap_or_else(|e| panic!("{e}"));
+        write(module.join("pom.xml"), "");
+        assert!(!is_whole(home.path()), "there is no class path");
+        write(module.join("target/classpath"), &format!("{}\n", jar.display()));
+        assert!(!is_whole(home.path()), "there is no jar");
+        write(jar, "");
+        assert!(is_whole(home.path()));
+        assert!(!is_whole(&home.path().join("elsewhere")));
+    }
+
+    #[test]
+    fn another_state_of_the_sources_has_another_name_and_what_a_build_leaves_has_none() {
+        let project = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary directory: {e}"));
+        let name = || hash(&sources(project.path()).unwrap_or_else(|e| panic!("{e}")));
+        let write =
+            |path: &str, text: &str| fs::write(project.path().join(path), text).unwrap_or_else(|e| panic!("{e}"));
+        write("pom.xml", "1");
+        let before = name();
+        fs::create_dir(project.path().join("target")).unwrap_or_else(|e| panic!("{e}"));
+        write("target/classpath", "x");
+        assert_eq!(name(), before);
+        write("pom.xml", "2");
+        assert_ne!(name(), before);
+    }
 }
