@@ -1,16 +1,20 @@
-//! Confluent's client for Python writes and we read, we write and it reads; on a real Kafka, with our registry and with a
-//! real one.
+//! What others write and we read, on a real Kafka: dead letters of the frameworks in Java (`frameworks`), and every format of
+//! the schema registry.
+//!
+//! Confluent's client for Python writes and we read, we write and it reads; with our registry and with a real one.
 //!
 //! ```text
 //!   peer.py ──▶ topic ──▶ our deserializers ──▶ the same values         and the same bytes, where a format has one way
 //!   our serializers ──▶ topic ──▶ peer.py ──▶ the same values           to write a value
 //! ```
 //!
-//! Needs a `python3` with the module venv: the harness makes an environment of its own, and without it the tests fail.
+//! Needs a `python3` with the module venv: the harness makes an environment of its own. The frameworks need Maven, which builds
+//! the programs in `java`. Without them the tests fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 
 mod avro;
+mod frameworks;
 mod json;
 mod protobuf;
 

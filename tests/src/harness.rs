@@ -32,6 +32,8 @@ mod fetch;
 mod front;
 mod logs;
 #[cfg(feature = "interop")]
+mod java_program;
+#[cfg(feature = "interop")]
 mod python;
 mod registry;
 mod wait;
@@ -41,6 +43,8 @@ pub mod oracle;
 
 pub use breakable::Breakable;
 pub use front::{Front, Trouble};
+#[cfg(feature = "interop")]
+pub use java_program::JavaProgram;
 pub use kafka::Cluster;
 pub use logs::{Line, Logs};
 pub use node::Node;

@@ -69,12 +69,22 @@ pub(crate) fn owns(name: &[u8]) -> bool {
 }
 
 const WRAPPER: &[u8] = b"ListenerExecutionFailedException";
+/// With what a batch listener names the record that failed; it stands as the cause of the wrapper, and the application's
+/// exception behind it.
+const OF_A_BATCH: &[u8] = b"BatchListenerFailedException";
 const WRAPPED: &[u8] = b"Listener failed; ";
 /// Versions 2.x, which write no class of the cause.
 const NESTED: &[u8] = b"nested exception is ";
 
 /// The application's class and message, where Spring's own wrap them.
 pub(crate) fn unwrapped<'a>(fields: &Fields<'a>) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+    let (class, message) = written(fields);
+    let inner = class.filter(|class| class.ends_with(OF_A_BATCH)).and_then(|class| wrapped_by(class, fields));
+    inner.map_or((class, message), |(class, message)| (Some(class), message))
+}
+
+/// The class that the headers name: the outermost, or the cause of the listener's wrapper.
+fn written<'a>(fields: &Fields<'a>) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
     let class = fields.newest(Field::Class).or(fields.newest(Field::InKey));
     let message = fields.newest(Field::Message).or(fields.newest(Field::KeyMessage));
     let message = message.map(|message| message.strip_prefix(WRAPPED).unwrap_or(message));
@@ -90,14 +100,37 @@ pub(crate) fn unwrapped<'a>(fields: &Fields<'a>) -> (Option<&'a [u8]>, Option<&'
     (fields.newest(Field::CauseClass).or(nested_class).or(class), message)
 }
 
-/// The class of the innermost cause, which stands in the stack trace alone: after the last `Caused by: `.
+/// Class and message.
+type Thrown<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The cause of the exception of this class, which stands in the stack trace alone.
+fn wrapped_by<'a>(class: &[u8], fields: &Fields<'a>) -> Option<Thrown<'a>> {
+    let trace = trace(fields)?;
+    // Where it is the outermost, the first cause is its own.
+    match trace.starts_with(class) {
+        true => causes(trace).next(),
+        false => causes(trace).skip_while(|(other, _)| *other != class).nth(1),
+    }
+}
+
+/// The class of the innermost cause.
 pub(crate) fn innermost<'a>(fields: &Fields<'a>) -> Option<&'a [u8]> {
-    const CAUSED_BY: &[u8] = b"Caused by: ";
-    let trace = fields.newest(Field::Trace).or(fields.newest(Field::KeyTrace))?;
-    let at = trace.windows(CAUSED_BY.len()).rposition(|window| window == CAUSED_BY)?;
-    let rest = &trace[at + CAUSED_BY.len()..];
-    let end = rest.iter().position(|byte| b":\r\n".contains(byte)).unwrap_or(rest.len());
-    Some(&rest[..end]).filter(|class| !class.is_empty())
+    causes(trace(fields)?).last().map(|(class, _)| class).filter(|class| !class.is_empty())
+}
+
+fn trace<'a>(fields: &Fields<'a>) -> Option<&'a [u8]> {
+    fields.newest(Field::Trace).or(fields.newest(Field::KeyTrace))
+}
+
+/// The causes that a stack trace names, the outermost first; those of what was suppressed are indented, and not among them.
+fn causes(trace: &[u8]) -> impl Iterator<Item = Thrown<'_>> {
+    trace.split(|byte| *byte == b'\n').filter_map(|line| {
+        let said = line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"Caused by: ")?;
+        Some(match said.windows(2).position(|pair| pair == b": ") {
+            Some(at) => (&said[..at], Some(&said[at + 2..])),
+            None => (said, None),
+        })
+    })
 }
 
 /// How many deliveries failed before the record came to where it is, by the number of the next one.

@@ -110,6 +110,49 @@ fn the_cause_of_a_failed_deserialization_is_found_in_the_stack_trace() {
 }
 
 #[test]
+fn a_batch_listeners_exception_is_found_behind_the_one_that_names_the_record() {
+    let of_a_batch: Lines<'_> = &[
+        ("kafka_dlt-exception-fqcn", Some(b"org.springframework.kafka.listener.ListenerExecutionFailedException")),
+        ("kafka_dlt-exception-cause-fqcn", Some(b"org.springframework.kafka.listener.BatchListenerFailedException")),
+        ("kafka_dlt-exception-message", Some(b"Listener failed; order 0 of the batch @-0")),
+    ];
+    let trace = |of: &str| {
+        format!(
+            "org.springframework.kafka.listener.ListenerExecutionFailedException: Listener failed\n\tat a.b(C.java:1)\n\
+             Caused by: org.springframework.kafka.listener.BatchListenerFailedException: order 0 of the batch @-0\n\
+             \tat spring.Recoverer.declineSome(Recoverer.java:109)\n\t... 10 more\n{of}"
+        )
+    };
+    let written = |of: &str| {
+        let mut record = with("orders-dlt", of_a_batch);
+        record.headers.push("kafka_dlt-exception-stacktrace", trace(of));
+        push(&mut record.headers, ORIGIN);
+        record
+    };
+    let record = written(
+        "Caused by: spring.Declined: card declined\n\t... 12 more\n\tSuppressed: x.Closing: 1\n\tCaused by: x.Other: 2\n\
+         Caused by: java.io.IOException: no route to the bank\n\tat spring.Declined.<init>(Declined.java:8)\n",
+    );
+    let letter = DeadLetter::of(&record);
+    assert_eq!(letter.class().as_deref(), Some("spring.Declined"));
+    assert_eq!(letter.message().as_deref(), Some("card declined"));
+    assert_eq!(letter.reason().as_deref(), Some("spring.Declined"));
+    assert_eq!(letter.cause_class().as_deref(), Some("java.io.IOException"));
+
+    let silent = written("Caused by: spring.Declined\r\n\t... 12 more\r\n");
+    let letter = DeadLetter::of(&silent);
+    assert_eq!((letter.class().as_deref(), letter.message()), (Some("spring.Declined"), None));
+
+    // The listener gave no cause, or the trace is switched off.
+    for record in [written(""), with("orders-dlt", of_a_batch)] {
+        let letter = DeadLetter::of(&record);
+        let class = "org.springframework.kafka.listener.BatchListenerFailedException";
+        assert_eq!(letter.class().as_deref(), Some(class));
+        assert_eq!(letter.message().as_deref(), Some("order 0 of the batch @-0"));
+    }
+}
+
+#[test]
 fn a_key_that_alone_cannot_be_decoded_is_told() {
     let mut record = with(
         "orders-dlt",

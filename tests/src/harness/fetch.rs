@@ -85,7 +85,7 @@ pub(super) fn cache() -> Result<PathBuf, String> {
         .map_err(|e| format!("{} is no directory to keep what Maven fetches in: {e}", dir.display()))
 }
 
-fn fetch(program: &Program, cache: &Path, mvn: Command, say: fn(&str)) -> Result<PathBuf, String> {
+fn fetch(program: &Program, cache: &Path, mut mvn: Command, say: fn(&str)) -> Result<PathBuf, String> {
     let Program { name, folder, size, .. } = program;
     let home = cache.join(folder);
     let jars = home.join(program.jars);
@@ -106,7 +106,8 @@ fn fetch(program: &Program, cache: &Path, mvn: Command, say: fn(&str)) -> Result
     }
     fs::create_dir_all(&partial).map_err(failed)?;
     fs::write(partial.join("pom.xml"), pom(program)).map_err(failed)?;
-    let output = run_maven(mvn, program.goal, &partial, lock.try_clone().map_err(failed)?)?;
+    let output = run_maven(&mut mvn, program.goal, &partial, lock.try_clone().map_err(failed)?);
+    let output = output.map_err(|e| not_started("mvn", &e))?;
     if !output.status.success() || !partial.join(program.proof).is_file() {
         let said = [output.stdout, output.stderr].concat();
         let said = tail(&String::from_utf8_lossy(&said), 20);
@@ -119,8 +120,8 @@ fn fetch(program: &Program, cache: &Path, mvn: Command, say: fn(&str)) -> Result
 
 /// Runs Maven with the lock as its standard input: a lock belongs to the open file, not to a process, so a Maven
 /// that outlives a killed test process still keeps others out of the directory it writes to.
-fn run_maven(mut mvn: Command, goal: &[&str], partial: &Path, lock: File) -> Result<Output, String> {
-    mvn.args(["-q", "-B"]).args(goal).current_dir(partial).stdin(lock).output().map_err(|e| not_started("mvn", &e))
+pub(super) fn run_maven(mvn: &mut Command, goal: &[&str], partial: &Path, lock: File) -> io::Result<Output> {
+    mvn.args(["-q", "-B"]).args(goal).current_dir(partial).stdin(lock).output()
 }
 
 pub(super) fn lock(path: &Path, name: &str, say: fn(&str)) -> io::Result<File> {
