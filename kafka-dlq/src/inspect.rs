@@ -303,7 +303,10 @@ impl Inspector {
     fn view(&self, status: PartitionStatus, most: usize) -> PartitionView {
         let partition = status.partition;
         let (blocked_keys, mut waiting) = match self.gate(&partition) {
-            Some(gate) => (gate.line.lock().blocked_keys(), on_retry_topic(&gate)),
+            Some(gate) => {
+                let blocked = gate.line.lock().blocked_keys();
+                (blocked, on_retry_topic(&gate))
+            }
             None => {
                 let in_place: Vec<Waiting> =
                     self.recoveries.iter().flat_map(|core| core.in_place.of(&partition)).collect();

@@ -595,18 +595,21 @@ impl Core {
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// A handler has returned: what is left to do for a suspect is watched, too.
-pub(crate) fn watched(completion: Completion, risk: Option<AtRisk>) -> Completion {
-    let Some(risk) = risk.filter(|risk| risk.is_alone() && !completion.is_unfinished()) else { return completion };
-    Completion::later(async move {
-        let rest = completion.finished();
-        tokio::pin!(rest);
-        let ended = tokio::time::timeout(LONGEST_REST, &mut rest).await;
-        drop(risk);
-        match ended {
-            Ok(ended) => ended,
-            Err(_) => rest.await,
-        }
-    })
+pub(crate) async fn watched(
+    record: &RawReceived,
+    completion: Completion,
+    risk: Option<AtRisk>,
+) -> Result<Completion, BoxError> {
+    let Some(risk) = risk.filter(|risk| risk.is_alone() && !completion.is_unfinished()) else { return Ok(completion) };
+    let mut rest = Box::pin(completion.finished());
+    tokio::select! {
+        biased;
+        ended = &mut rest => return ended.map(|()| Completion::done()),
+        () = tokio::time::sleep(LONGEST_REST) => (),
+        () = record.stopping() => (),
+    }
+    drop(risk);
+    Ok(Completion::later(rest))
 }
 
 /// The reason of what somebody has asked for.

@@ -204,7 +204,8 @@ where
         let (decision, fault, named) = match called {
             Ok(Ok(completion)) => {
                 self.core.succeeded(pass, count);
-                batch.completions.push(watched(completion, risk));
+                let done = watched(&batch.records[last], completion, risk).await?;
+                batch.completions.push(done);
                 return Ok(None);
             }
             Ok(Err(error)) => {

@@ -54,7 +54,7 @@ where
             let (decision, fault) = match called {
                 Ok(Ok(completion)) => {
                     self.core.succeeded(pass, 1);
-                    return Ok(watched(completion, risk));
+                    return watched(record, completion, risk).await;
                 }
                 Ok(Err(error)) => {
                     let decision = self.policy.decide(&error);
