@@ -66,6 +66,7 @@ pub(super) async fn arrive(
         true => committed(&client, &keys).await?,
         false => BTreeMap::new(),
     };
+    only_what_was_there(&client, &mut committed).await?;
     let starts = match listener {
         Some(listener) => listened(&*listener, &keys, &committed).await?,
         None => BTreeMap::new(),
@@ -94,6 +95,23 @@ pub(super) async fn arrive(
         Beginning { key, tracker: Tracker::resume(offset, map), suspects: Suspects::resume(mark) }
     };
     Ok(keys.into_iter().map(beginning).collect())
+}
+
+/// Nobody has handled what is written from now on: where what was told ahead goes beyond the end of a partition, it is cut.
+async fn only_what_was_there(client: &Arc<Client>, committed: &mut BTreeMap<Key, Committed>) -> Result<(), Error> {
+    let marked = committed.iter().filter(|(_, one)| one.mark.is_some());
+    let marked: Vec<_> = marked.map(|(key, _)| (key.clone(), LATEST)).collect();
+    if marked.is_empty() {
+        return Ok(());
+    }
+    for entry in ends(client, &marked).await? {
+        let key = (Arc::from(entry.topic), entry.partition);
+        let mark = committed.get_mut(&key).and_then(|one| one.mark.as_mut());
+        if let (Some(end), Some(mark)) = (entry.offset, mark) {
+            mark.end = mark.end.min(end);
+        }
+    }
+    Ok(())
 }
 
 /// Asks the cluster for the group's offsets, until it answers.
