@@ -184,8 +184,13 @@ impl Scene {
         Process::start(command.args(["--exact", "quarantine::child", "--ignored"]).env(CHILD, order))
     }
 
+    /// Whether everything is committed, and handled or dead: what is committed may wait on a retry topic.
     fn is_done(&self) -> bool {
-        committed(&self.group, &self.topic) == (0..PARTITIONS).map(|partition| (partition, RECORDS)).collect()
+        let ends = (0..PARTITIONS).map(|partition| (partition, RECORDS)).collect();
+        committed(&self.group, &self.topic) == ends && {
+            let dead: BTreeSet<_> = self.dead_letters().iter().map(origin).collect();
+            self.ledger().finished.len() + dead.len() == (i64::from(PARTITIONS) * RECORDS) as usize
+        }
     }
 
     /// Starts a member again and again until everything is committed, `most` deaths at most. How many there were.
@@ -251,13 +256,12 @@ impl Scene {
             assert!(offsets.is_sorted(), "{name}: {offsets:?}");
         }
         let (dead, log) = (self.dead_letters(), given::log(&self.topic));
-        let of = |record: &Stored| given::text(header(record, "dlq.offset")).parse::<i64>().unwrap();
-        assert_eq!(dead.iter().map(|record| (0, of(record))).collect::<BTreeSet<_>>(), killers);
+        assert_eq!(dead.iter().map(|record| (0, origin(record))).collect::<BTreeSet<_>>(), killers);
         if killers.len() == 1 {
             assert_eq!(dead.len(), 1);
         }
         for letter in dead {
-            let original = log.iter().find(|one| (one.partition, one.offset) == (0, of(&letter))).unwrap();
+            let original = log.iter().find(|one| (one.partition, one.offset) == (0, origin(&letter))).unwrap();
             assert_eq!((&letter.key, &letter.value), (&original.key, &original.value));
             assert_eq!((letter.timestamp, letter.partition), (original.timestamp, 0));
             assert!(letter.headers.starts_with(&original.headers), "{:?}", letter.headers);
@@ -265,6 +269,11 @@ impl Scene {
             assert_eq!(given::text(header(&letter, "dlq.message")), "crashed its process 3 times");
         }
     }
+}
+
+/// The offset that a dead letter was read from first.
+fn origin(letter: &Stored) -> i64 {
+    given::text(header(letter, "dlq.offset")).parse().unwrap()
 }
 
 fn key(partition: i32, offset: i64) -> String {
