@@ -84,7 +84,11 @@ pub fn main() -> ExitCode {
             match error.kind() {
                 ErrorKind::Config | ErrorKind::Expression => Ended::Usage,
                 ErrorKind::UnknownTopic => Ended::Missing,
-                ErrorKind::Kafka | ErrorKind::Registry | ErrorKind::Import => Ended::Failed,
+                ErrorKind::Kafka
+                | ErrorKind::Registry
+                | ErrorKind::Import
+                | ErrorKind::NotWaiting
+                | ErrorKind::Unsupported => Ended::Failed,
             }
         }
     };
