@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::dice::Dice;
 use super::evidence::Evidence;
 use super::feed::{Feed, Flow};
+use super::judge::OUTPUT;
 use super::kind::Kind;
 use super::ledger::Ledger;
 use super::order::Order;
@@ -85,6 +86,8 @@ impl Runner {
             records: self.options.records,
             keys: plan.keys,
             over: plan.length() + Duration::from_secs(1),
+            sort: plan.records,
+            origin: names.topics.get(OUTPUT.name).cloned().unwrap_or_default(),
         };
         let clock = Arc::new(Clock::start());
         let feed = Feed::start(flow, Dice::of("feed", seed), clock.clone());
@@ -103,7 +106,9 @@ impl Runner {
             worker: self.options.worker,
             plan: &plan,
             bootstrap: self.cluster.bootstrap(),
+            group: names.group,
             topics: names.topics,
+            input_name: names.input.clone(),
             input: oracle::read_all(self.cluster.bootstrap(), &names.input, Isolation::ReadUncommitted),
             lines: ledger.lines(),
             lives,
@@ -136,7 +141,10 @@ impl Runner {
             topic
         };
         let topics = plan.topics.iter().map(|role| (role.name, create(role.name))).collect();
-        Names { input: create("input"), topics, group: plan.protocol.group_on(bootstrap, plan.session) }
+        let input = create("input");
+        let group = (plan.group)(&input);
+        plan.protocol.prepare(bootstrap, &group, plan.session);
+        Names { input, topics, group }
     }
 
     fn order(&self, plan: &Plan, names: &Names) -> Order {

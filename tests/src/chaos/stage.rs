@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::evidence::{End, Life};
-use super::ledger::{Ledger, What};
-use super::order::Order;
+use super::ledger::{Entry, Ledger, NOBODY, What};
+use super::order::{DOWN, Order};
 use super::plan::{Event, Step};
 use super::process::Process;
-use crate::harness::{Cluster, Proxy};
+use crate::harness::{Cluster, Proxy, oracle};
 
 /// How long to pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SIGN: Duration = Duration::from_millis(1_500);
 /// How long a member may take to end in good order.
 const ENDS: Duration = Duration::from_secs(30);
+/// What `max.message.bytes` is for a topic that takes nothing, and by default.
+const NOTHING_FITS: &str = "1";
+const ALL_FIT: &str = "1048588";
 /// How many members may die by themselves and be replaced.
 const MOST_DEATHS: usize = 30;
 
@@ -70,6 +73,10 @@ enum Later {
     ContinueBroker(usize),
     Open(usize),
     NoDelay,
+    /// The topic of this role takes records again.
+    Writable(&'static str),
+    /// What members depend on is back.
+    Up,
 }
 
 impl Later {
@@ -187,6 +194,18 @@ impl<'s> Stage<'s> {
                 self.proxies().for_each(|proxy| proxy.delay(by));
                 self.after(lasts, Later::NoDelay);
             }
+            Event::Unwritable { role, lasts } => {
+                self.wait_for(Later::Writable(role));
+                self.tell(What::Down, role);
+                self.set_limit(role, NOTHING_FITS);
+                self.after(lasts, Later::Writable(role));
+            }
+            Event::Outage { lasts } => {
+                self.wait_for(Later::Up);
+                self.tell(What::Down, "");
+                File::create(self.ledger.sign(DOWN)).unwrap_or_else(|e| panic!("no sign of an outage: {e}"));
+                self.after(lasts, Later::Up);
+            }
         }
     }
 
@@ -210,7 +229,30 @@ impl<'s> Stage<'s> {
             Later::ContinueBroker(whom) => self.cluster.node(whom).cont(),
             Later::Open(whom) => self.cluster.node(whom).proxy().open(),
             Later::NoDelay => self.proxies().for_each(|proxy| proxy.delay(Duration::ZERO)),
+            Later::Writable(role) => {
+                self.set_limit(role, ALL_FIT);
+                self.tell(What::Up, role);
+            }
+            Later::Up => {
+                std::fs::remove_file(self.ledger.sign(DOWN)).unwrap_or_else(|e| panic!("an outage without end: {e}"));
+                self.tell(What::Up, "");
+            }
         }
+    }
+
+    /// Waits until that is done, if it is to be.
+    fn wait_for(&mut self, what: Later) {
+        self.wait_while(|stage| stage.later.iter().any(|(_, later)| *later == what));
+    }
+
+    /// Writes down what is done to all.
+    fn tell(&self, what: What, of: &str) {
+        let entry = Entry { what, topic: of, partition: -1, offset: -1, key: "", value: "" };
+        self.ledger.pen(NOBODY).write(entry);
+    }
+
+    fn set_limit(&self, role: &str, bytes: &str) {
+        oracle::configure_topic(self.cluster.bootstrap(), self.order.text(role), &[("max.message.bytes", bytes)]);
     }
 
     fn after(&mut self, time: Duration, what: Later) {
