@@ -32,7 +32,11 @@ impl Protocol {
     ///
     /// If there is none.
     pub fn named(name: &str) -> Self {
-        Self::ALL.into_iter().chain(Self::TOGETHER).find(|one| one.name() == name).unwrap_or_else(|| panic!("no protocol {name}"))
+        Self::ALL
+            .into_iter()
+            .chain(Self::TOGETHER)
+            .find(|one| one.name() == name)
+            .unwrap_or_else(|| panic!("no protocol {name}"))
     }
 
     /// Its name.

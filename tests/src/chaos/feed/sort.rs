@@ -81,7 +81,8 @@ fn odd(dice: &mut Dice, key: usize, of_all: usize) -> Produced {
     };
     let headers = (0..dice.number(0..5)).map(|_| header(dice)).collect();
     // A day ago: not so old that Kafka would delete it for its age.
-    let timestamp = (dice.number(0..2) == 0).then(|| now_ms() - 24 * 60 * 60 * 1_000 - dice.number(0..1_000_000) as i64);
+    let timestamp =
+        (dice.number(0..2) == 0).then(|| now_ms() - 24 * 60 * 60 * 1_000 - dice.number(0..1_000_000) as i64);
     Produced { key, value, headers, timestamp }
 }
 

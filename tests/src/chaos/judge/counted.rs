@@ -19,8 +19,12 @@ pub(in crate::chaos) fn nothing_lost(evidence: &Evidence<'_>) -> Findings {
 
     let finished: Vec<&Line> = evidence.lines.of(What::Finish).collect();
     let handled: BTreeSet<Place> = finished.iter().map(|line| line.place()).collect();
-    let changed: Vec<Place> =
-        evidence.lines.of(What::Begin).filter(|line| !is_as_it_was(line.place(), &line.value)).map(Line::place).collect();
+    let changed: Vec<Place> = evidence
+        .lines
+        .of(What::Begin)
+        .filter(|line| !is_as_it_was(line.place(), &line.value))
+        .map(Line::place)
+        .collect();
     findings.breaks("records were handled that are not what was produced", &changed);
 
     let [dead, waiting] = [DEAD, WAITING].map(|role| evidence.written(role.name, Isolation::ReadUncommitted));

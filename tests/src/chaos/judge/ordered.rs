@@ -95,10 +95,15 @@ mod tests {
     #[test]
     fn who_is_overtaken_is_found_and_who_is_only_repeated_is_not() {
         use What::{Begin, Failed, Finish};
-        let in_order = [(Begin, 0), (Failed, 0), (Begin, 0), (Finish, 0), (Begin, 1), (Failed, 1), (Begin, 2), (Finish, 2)];
+        let in_order =
+            [(Begin, 0), (Failed, 0), (Begin, 0), (Finish, 0), (Begin, 1), (Failed, 1), (Begin, 2), (Finish, 2)];
         assert_eq!(wrong(&in_order), []);
         assert_eq!(wrong(&[&in_order[..], &[(Begin, 0), (Finish, 0)]].concat()), [], "again, after a kill");
         assert_eq!(wrong(&[&in_order[..], &[(Begin, 1), (Finish, 1)]].concat()), [1], "handled after a later one");
-        assert_eq!(wrong(&[(Begin, 1), (Finish, 1), (Begin, 0), (Failed, 0)]), [0], "not even begun before a later one");
+        assert_eq!(
+            wrong(&[(Begin, 1), (Finish, 1), (Begin, 0), (Failed, 0)]),
+            [0],
+            "not even begun before a later one"
+        );
     }
 }

@@ -44,7 +44,8 @@ pub(in crate::chaos) fn outage(evidence: &Evidence<'_>) -> Findings {
     findings.breaks("records were dead-lettered with attempts that an outage has burnt", &short);
 
     let outages = Outage::all(lines);
-    let back: Vec<u64> = outages.iter().filter(|outage| outage.is_alone(lines)).filter_map(|one| one.back(lines)).collect();
+    let back: Vec<u64> =
+        outages.iter().filter(|outage| outage.is_alone(lines)).filter_map(|one| one.back(lines)).collect();
     let late: Vec<u64> = back.iter().copied().filter(|after| *after > BACK_WITHIN).collect();
     findings.breaks("outages were over, and not everything went on within 2 s: after so many microseconds", &late);
 

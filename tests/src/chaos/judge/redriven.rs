@@ -12,8 +12,11 @@ pub(in crate::chaos) fn redriven(evidence: &Evidence<'_>) -> Findings {
     let [committed, all] = [Isolation::ReadCommitted, Isolation::ReadUncommitted]
         .map(|isolation| evidence.written(OUTPUT.name, isolation));
     let mut findings = copied(&evidence.input, &committed);
-    let marked: Vec<_> =
-        committed.iter().filter(|record| !is_as_it_was(record)).map(|record| (record.partition, record.offset)).collect();
+    let marked: Vec<_> = committed
+        .iter()
+        .filter(|record| !is_as_it_was(record))
+        .map(|record| (record.partition, record.offset))
+        .collect();
     findings.breaks("records went back with other headers", &marked);
     findings.broken.extend(evidence.unfinished.clone());
     findings.breaks("members died by themselves: who, and the last they said", &evidence.broken_lives());

@@ -7,9 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_client::{
-    Concurrency, ConsumerBuilder, HeadersRef, Kafka, Optional, RawReceived, Received, Topic, Utf8,
-};
+use kafka_client::{Concurrency, ConsumerBuilder, HeadersRef, Kafka, Optional, RawReceived, Received, Topic, Utf8};
 use kafka_dlq::{Backoff, Breaker, Decision, Order as KeyOrder, Recovery, RetryTopic};
 use parking_lot::Mutex;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::Scenario;
 use crate::chaos::dice::Dice;
+use crate::chaos::feed::Sort;
 use crate::chaos::judge;
 use crate::chaos::kind::handler::{BY_KEY, COMMITS_WHAT_IS_POLLED, NO_BOUND};
 use crate::chaos::order::Order;
-use crate::chaos::feed::Sort;
 use crate::chaos::plan::{Event, Plan, Steps, any_group, kill, suspend};
 use crate::chaos::protocol::Protocol;
 

@@ -23,8 +23,7 @@ pub(in crate::chaos) const SENDS_AND_GOES_ON: Kind = Kind {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn sends_and_goes_on(order: &Order) -> Result<(), String> {
     let producer = Kafka::connect(order.text("bootstrap")).producer().build().map_err(told)?;
-    let (pen, dead, waiting) =
-        (order.pen(), order.text(DEAD.name).to_owned(), order.text(WAITING.name).to_owned());
+    let (pen, dead, waiting) = (order.pen(), order.text(DEAD.name).to_owned(), order.text(WAITING.name).to_owned());
     let handler = move |record: RawReceived| {
         let (pen, producer) = (pen.clone(), producer.clone());
         let (dead, waiting) = (dead.clone(), waiting.clone());
