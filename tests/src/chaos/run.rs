@@ -163,7 +163,8 @@ impl Runner {
     fn settle(&self, stage: &mut Stage<'_>, plan: &Plan, names: &Names) -> Option<String> {
         let deadline = Instant::now() + SETTLES;
         let read = plan.topics.iter().filter(|role| role.is_read).map(|role| &names.topics[role.name]);
-        let read: Vec<&String> = read.chain([&names.input]).collect();
+        // The input first: what has gone from there to another topic is in that one by then.
+        let read: Vec<&String> = [&names.input].into_iter().chain(read).collect();
         loop {
             let waits = read.iter().find_map(|topic| self.lags(&names.group, topic));
             let waits = waits.or_else(|| names.topics.values().find_map(|topic| self.is_open(topic)));
@@ -177,9 +178,10 @@ impl Runner {
 
     /// Why the group has not read the topic to its end.
     fn lags(&self, group: &str, topic: &str) -> Option<String> {
+        // The ends are the later ones: a record that is written to the same topic again, before it is committed, counts.
+        let committed = oracle::committed(self.cluster.bootstrap(), group, topic);
         let ends = oracle::end_offsets(self.cluster.bootstrap(), topic);
         let ends: BTreeMap<_, _> = ends.into_iter().filter(|(_, end)| *end > 0).collect();
-        let committed = oracle::committed(self.cluster.bootstrap(), group, topic);
         (committed != ends).then(|| format!("{committed:?} of {ends:?} is committed for {topic}"))
     }
 

@@ -349,8 +349,9 @@ pub(in crate::chaos) fn redeem(evidence: &Evidence<'_>) -> Result<BTreeSet<(Plac
 
 /// What the group has not committed of the topic, if anything.
 fn left(bootstrap: &str, group: &str, topic: &str) -> Option<String> {
+    // The ends are the later ones: what is written to the topic again, before it is committed, counts.
+    let committed = oracle::committed(bootstrap, group, topic);
     let ends = oracle::end_offsets_as(bootstrap, topic, Isolation::ReadUncommitted);
     let ends: BTreeMap<_, _> = ends.into_iter().filter(|(_, end)| *end > 0).collect();
-    let committed = oracle::committed(bootstrap, group, topic);
     (committed != ends).then(|| format!("{committed:?} of {ends:?} is committed"))
 }

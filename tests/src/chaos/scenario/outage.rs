@@ -26,7 +26,7 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     steps.then(Duration::ZERO, Event::Scale(2));
     // One that nothing else disturbs: until all goes on it takes no longer than promised.
     let lasts = dice.millis(1_500..3_000);
-    steps.then(Duration::from_secs(5), Event::Outage { lasts });
+    steps.then(Duration::from_secs(7), Event::Outage { lasts });
     // And one in the middle of which somebody dies.
     steps.then(lasts + Duration::from_secs(4), Event::Outage { lasts: dice.millis(1_500..4_000) });
     let dies = dice.millis(200..1_000);
