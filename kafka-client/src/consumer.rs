@@ -32,6 +32,8 @@ mod lane;
 mod state;
 mod running;
 mod exposure;
+mod suspects;
+mod at_risk;
 #[allow(unreachable_pub, reason = "`internals` shows it to the benchmarks")]
 pub(crate) mod tracker;
 #[allow(unreachable_pub, reason = "as of the tracker")]
@@ -49,10 +51,11 @@ mod received;
 mod kept;
 mod report;
 
+pub use at_risk::AtRisk;
 pub use builder::{ConsumerBuilder, Guarantee, StartFrom};
 pub use concurrency::{Batching, Concurrency};
 pub use group::{Assignor, GroupProtocol};
-pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, StuckHandler};
+pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, RunningHandler, StuckHandler};
 pub use handler::{Completion, GivenBack, Handler};
 pub use interceptor::{ConsumerInterceptor, Incoming};
 pub use joined::{BatchRouteHandler, RouteHandler};

@@ -35,11 +35,11 @@ pub use admin::{
     TopicDescription, TopicSpec,
 };
 pub use consumer::{
-    Acknowledgeable, Assigned, Assignor, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency,
+    Acknowledgeable, Assigned, Assignor, AtRisk, BatchRouteHandler, Batching, Bell, BoxError, Completion, Concurrency,
     Consumer, ConsumerBuilder, ConsumerHandle, ConsumerInterceptor, ConsumerReport, FailedRecord, GivenBack,
     GroupProtocol, Guarantee, Handler, Health, Incoming, Lag, OnStuck, PartitionStatus, PartitionStream,
     PartitionStreams, RawBatch, RawReceived, RawRef, RebalanceListener, Received, RecordStream, RouteHandler,
-    RunningConsumer, Schedule, StartAt, StartFrom, StuckHandler, Turn, Undecoded,
+    RunningConsumer, RunningHandler, Schedule, StartAt, StartFrom, StuckHandler, Turn, Undecoded,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Fault, Request};

@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
             match error.kind() {
                 ErrorKind::Config | ErrorKind::Expression => Ended::Usage,
                 ErrorKind::UnknownTopic => Ended::Missing,
-                ErrorKind::Kafka | ErrorKind::Import => Ended::Failed,
+                ErrorKind::Kafka | ErrorKind::Import | ErrorKind::NotWaiting | ErrorKind::Unsupported => Ended::Failed,
             }
         }
     };

@@ -13,6 +13,10 @@ pub enum ErrorKind {
     Config,
     /// A topic does not exist.
     UnknownTopic,
+    /// The record does not wait here: it was finished, is being tried at this moment, or its partition has moved.
+    NotWaiting,
+    /// What is asked of a recovery takes a topic that it does not have, or cannot be done with a batch.
+    Unsupported,
     /// An expression cannot be read, or failed on a record.
     Expression,
     /// What the client reports; [`source`](StdError::source) is its error.

@@ -31,6 +31,8 @@
 //! # }
 //! ```
 
+//! Beside it: [`Recovery::quarantine`] for records that kill their process, and [`Inspect`] to see what waits and to steer it.
+
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic"))]
 
@@ -46,6 +48,7 @@ pub mod dialect;
 mod dead_letter;
 mod reader;
 mod redrive;
+pub mod inspect;
 mod error;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -58,6 +61,7 @@ pub use dead_letter::{Damage, DeadLetter, HeadersView, Missing, Place, RecordVie
 pub use dialect::Dialect;
 pub use error::{Error, ErrorKind};
 pub use failure::{Failure, TimestampType};
+pub use inspect::{Inspect, Inspector};
 pub use policy::{Decision, Policy};
 pub use recovery::{Dialect as WrittenDialect, Recovered, Recovery};
 pub use redrive::{End, Progress, Redrive, RedriveReport, Selection, Target};

@@ -10,8 +10,9 @@
 //!               └─ undecodable ─▶ the same, with its bytes
 //! ```
 
-mod core;
+pub(crate) mod core;
 mod fault;
+pub(crate) mod in_place;
 mod many;
 mod one;
 mod start;
@@ -98,6 +99,7 @@ pub(crate) struct Settings {
     budget: Option<Budget>,
     breaker: Option<Breaker>,
     undecodable: Option<Decision>,
+    quarantine: Option<u32>,
     creates_topics: bool,
     producer: Option<Producer>,
 }
@@ -124,6 +126,7 @@ impl<P> Recovery<P> {
             budget: None,
             breaker: Some(Breaker::over_keys(DEFAULT_KEYS)),
             undecodable: None,
+            quarantine: None,
             creates_topics: true,
             producer: None,
         };
@@ -190,6 +193,29 @@ impl<P> Recovery<P> {
     /// Trying them again helps nobody: a [`Decision::Retry`] counts as the default.
     pub fn undecodable(mut self, decision: Decision) -> Self {
         self.settings.undecodable = Some(decision);
+        self
+    }
+
+    /// Recognises records that end their process (an abort, a stack overflow, a kill for too much memory), and dead-letters
+    /// them unexecuted, with the reason `quarantine`, when so many processes in a row have died of them: 3 is a good number,
+    /// 2 the least, 255 the most. Without it such a record is tried again after each restart, for ever.
+    ///
+    /// Which records are being handled is said, ahead of time, in the metadata of the offset commits; on the normal road
+    /// that costs no commit but one for the first record of a partition. When a process dies, all records that it may have
+    /// been handling are suspects, which count one death. After the restart each suspect is handled alone (no other record
+    /// of the consumer meanwhile) after a commit that names it; each further death counts for the one that was named. A
+    /// suspect whose handler returns, whatever it returns, is none any more. So a record that is innocent becomes a dead
+    /// letter only if somebody kills the process as many times in a row, less one, while that very record is being handled
+    /// alone, or in the 0.1 s after. A member that is lost to its group counts as dead, and so does
+    /// a consumer whose future is dropped.
+    ///
+    /// Suspects cost a round trip to the broker each: after a kill as many as are handled in about two commit intervals. It
+    /// needs [`dead_letter`](Self::dead_letter). At most once it does nothing, since nothing is handled twice.
+    ///
+    /// What runs after the handler has returned (its [`Completion`](kafka_client::Completion)) counts as handling for 5 s.
+    /// Handlers must not wait for each other: while a suspect is handled, the others wait.
+    pub fn quarantine(mut self, deaths: u32) -> Self {
+        self.settings.quarantine = Some(deaths);
         self
     }
 

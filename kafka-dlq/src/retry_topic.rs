@@ -13,7 +13,8 @@ mod waiting;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use kafka_client::{BoxError, Completion, ConsumerBuilder, RawReceived};
@@ -21,7 +22,7 @@ use metrics::gauge;
 use parking_lot::Mutex;
 
 use gate::Gate;
-pub(crate) use line::NEVER;
+pub(crate) use line::{Item, NEVER};
 pub(crate) use waiting::millis;
 
 /// How many records of a partition of the retry topic are handled at the same time, unless set.
@@ -75,6 +76,8 @@ pub(crate) struct Shared {
     gates: Mutex<HashMap<i32, Arc<Gate>>>,
     recoveries: Mutex<HashMap<String, Arc<dyn Retried>>>,
     joined: AtomicBool,
+    /// The second in which the gauges were set last.
+    gauged: AtomicU64,
 }
 
 /// Whoever tries records of a topic again.
@@ -130,6 +133,11 @@ impl RetryTopic {
         gates.entry(partition).or_insert_with(|| Arc::new(Gate::new(self.order))).clone()
     }
 
+    /// The gate of a partition, where there is one.
+    pub(crate) fn known_gate(&self, partition: i32) -> Option<Arc<Gate>> {
+        self.shared.gates.lock().get(&partition).cloned()
+    }
+
     fn gates(&self) -> Vec<Arc<Gate>> {
         self.shared.gates.lock().values().cloned().collect()
     }
@@ -166,12 +174,20 @@ impl RetryTopic {
         hurried
     }
 
-    fn gauges(&self, group: &str) {
+    /// Sets the gauges of all partitions, if that was not done just now.
+    fn gauges(&self, group: &str, now: SystemTime) {
+        let second = u64::try_from(millis(now) / 1_000).unwrap_or(0);
+        if self.shared.gauged.swap(second, Ordering::Relaxed) == second {
+            return;
+        }
         let set = |name: &'static str, value: usize| {
             gauge!(name, "group" => group.to_owned(), "topic" => self.name.clone()).set(value as f64);
         };
         set("kafka_dlq_retry_pending", self.pending());
         set("kafka_dlq_blocked_keys", self.blocked_keys());
+        let age = self.gates().iter().filter_map(|gate| gate.oldest()).max().unwrap_or_default();
+        gauge!("kafka_dlq_oldest_retry_age_seconds", "group" => group.to_owned(), "topic" => self.name.clone())
+            .set(age.as_secs_f64());
     }
 
     /// Whoever tries records of `source` again; the first one adds the route.

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use super::control::Key;
 use super::listener::{Assigned, DynListener, StartAt};
 use super::offset_map::OffsetMap;
+use super::suspects::{self, Mark, Suspects};
 use super::tracker::Tracker;
 use crate::error::{Error, ErrorKind};
 use crate::native::client::{EARLIEST, LATEST};
@@ -30,6 +31,23 @@ const SEEK_PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Beginning {
     pub(super) key: Key,
     pub(super) tracker: Tracker,
+    pub(super) suspects: Suspects,
+}
+
+impl Beginning {
+    /// Nothing is known of what was before.
+    pub(super) fn anew(key: Key) -> Self {
+        Self { key, tracker: Tracker::new(), suspects: Suspects::default() }
+    }
+}
+
+/// Where a group stands on a partition.
+pub(super) struct Committed {
+    pub(super) offset: i64,
+    /// What is finished beyond it.
+    map: OffsetMap,
+    /// What may have ended the process that has committed it.
+    mark: Option<Mark>,
 }
 
 /// Prepares partitions that were assigned.
@@ -59,7 +77,7 @@ pub(super) async fn arrive(
     // Those were assigned at no place in particular.
     for key in keys.iter().filter(|key| placed && !starts.contains_key(*key)) {
         match committed.get(key) {
-            Some((offset, _)) => seek(&client, key, StartAt::Offset(*offset)).await?,
+            Some(committed) => seek(&client, key, StartAt::Offset(committed.offset)).await?,
             None => {
                 let text = "the group has no offset for the partition, and `start_from` says to fail then";
                 let error = Error::new(ErrorKind::Broker, text).with_operation("receive");
@@ -68,17 +86,18 @@ pub(super) async fn arrive(
         }
     }
     let beginning = |key: Key| {
-        let tracker = match committed.remove(&key) {
-            Some((offset, map)) => Tracker::resume(offset, map),
-            None => Tracker::new(),
-        };
-        Beginning { key, tracker }
+        let Some(Committed { offset, map, mark }) = committed.remove(&key) else { return Beginning::anew(key) };
+        if mark.as_ref().is_some_and(|mark| mark.open) {
+            let text = "whoever handled the partition before has died, or was lost to its group";
+            tracing::warn!(topic = %key.0, partition = key.1, offset, "{text}");
+        }
+        Beginning { key, tracker: Tracker::resume(offset, map), suspects: Suspects::resume(mark) }
     };
     Ok(keys.into_iter().map(beginning).collect())
 }
 
 /// Asks the cluster for the group's offsets, until it answers.
-pub(super) async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, (i64, OffsetMap)>, Error> {
+pub(super) async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMap<Key, Committed>, Error> {
     let entries = repeatedly("fetch offsets", || {
         let list = list(keys.iter().map(|key| (key, None)))?;
         Ok(blocking(client, move |client| client.committed(&list, REQUEST)))
@@ -87,10 +106,16 @@ pub(super) async fn committed(client: &Arc<Client>, keys: &[Key]) -> Result<BTre
     Ok(entries.into_iter().filter_map(resumable).collect())
 }
 
-fn resumable(entry: Entry) -> Option<(Key, (i64, OffsetMap))> {
+fn resumable(entry: Entry) -> Option<(Key, Committed)> {
     let offset = entry.offset?;
     let text = entry.metadata.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-    let map = match OffsetMap::decode(&text, offset) {
+    let (text, mark) = suspects::split(&text);
+    let mark = Mark::decode(mark, offset).unwrap_or_else(|problem| {
+        let text = "what commit metadata tells of suspects cannot be read";
+        tracing::warn!(topic = entry.topic, partition = entry.partition, problem, "{text}");
+        None
+    });
+    let map = match OffsetMap::decode(text, offset) {
         Ok(Some(map)) => map,
         Ok(None) => {
             if !text.is_empty() {
@@ -104,16 +129,16 @@ fn resumable(entry: Entry) -> Option<(Key, (i64, OffsetMap))> {
             OffsetMap::default()
         }
     };
-    Some(((Arc::from(entry.topic), entry.partition), (offset, map)))
+    Some(((Arc::from(entry.topic), entry.partition), Committed { offset, map, mark }))
 }
 
 async fn listened(
     listener: &dyn DynListener,
     keys: &[Key],
-    committed: &BTreeMap<Key, (i64, OffsetMap)>,
+    committed: &BTreeMap<Key, Committed>,
 ) -> Result<BTreeMap<Key, StartAt>, Error> {
     let partition = |key: &Key| TopicPartition::new(key.0.clone(), key.1);
-    let offsets = committed.iter().map(|(key, (offset, _))| (partition(key), *offset)).collect();
+    let offsets = committed.iter().map(|(key, one)| (partition(key), one.offset)).collect();
     let mut assigned = Assigned::new(keys.iter().map(partition).collect(), offsets);
     told("assigned", listener.assigned(&mut assigned)).await?;
     let starts = assigned.into_starts().into_iter();
@@ -167,7 +192,7 @@ pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result
 /// waited for (KIP-447).
 pub(super) async fn at_committed(client: &Arc<Client>, key: &Key, first: Option<i64>) -> Result<(), Error> {
     let committed = committed(client, std::slice::from_ref(key)).await?;
-    let offset = committed.get(key).map(|(offset, _)| *offset).or(first);
+    let offset = committed.get(key).map(|one| one.offset).or(first);
     match offset {
         Some(offset) => seek(client, key, StartAt::Offset(offset)).await,
         // Nothing was ever read: it stands where it began.
@@ -267,6 +292,6 @@ pub(super) async fn starts(client: &Arc<Client>, keys: &[Key]) -> Result<BTreeMa
     let oldest = ends(client, &times).await?.into_iter();
     let mut starts: BTreeMap<Key, i64> =
         oldest.filter_map(|entry| Some(((Arc::from(entry.topic), entry.partition), entry.offset?))).collect();
-    starts.extend(committed(client, keys).await?.into_iter().map(|(key, (offset, _))| (key, offset)));
+    starts.extend(committed(client, keys).await?.into_iter().map(|(key, one)| (key, one.offset)));
     Ok(starts)
 }

@@ -1,5 +1,6 @@
 //! Building a consumer.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::concurrency::{Batching, Concurrency};
 use super::control::{Parts, channel};
 use super::exposure::Exposure;
 use super::group::GroupProtocol;
-use super::handle::ConsumerHandle;
+use super::handle::{Attached, ConsumerHandle};
 use super::handler::Handler;
 use super::interceptor::{ConsumerInterceptor, Interceptors};
 use super::joined::{BatchRouteHandler, RouteHandler};
@@ -116,6 +117,7 @@ pub struct ConsumerBuilder {
     interceptors: Vec<Box<dyn ConsumerInterceptor>>,
     assigned: Option<Vec<TopicPartition>>,
     before_start: Vec<BeforeStart>,
+    attached: Vec<Attached>,
 }
 
 impl Kafka {
@@ -141,6 +143,7 @@ impl Kafka {
             interceptors: Vec::new(),
             assigned: None,
             before_start: Vec::new(),
+            attached: Vec::new(),
         }
     }
 }
@@ -240,6 +243,13 @@ impl ConsumerBuilder {
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
         self.before_start.push(Box::pin(async move { work.await.map_err(Into::into) }));
+        self
+    }
+
+    /// Keeps something of a wrapper's with the consumer, where whoever has a handle finds it by its type:
+    /// [`ConsumerHandle::attached`].
+    pub fn attach<T: Any + Send + Sync>(mut self, part: Arc<T>) -> Self {
+        self.attached.push(part);
         self
     }
 
@@ -462,7 +472,7 @@ impl ConsumerBuilder {
         let client = Client::new(Role::Consumer, settings.iter()).map_err(Error::native)?;
         let exposure = Exposure::new(self.max_exposure);
         let (requests, inbox, clock) = channel();
-        let (handle, commands) = ConsumerHandle::new(exposure.clone());
+        let (handle, commands) = ConsumerHandle::new(exposure.clone(), self.attached);
         let at_most_once = self.guarantee == Guarantee::AtMostOnce;
         let settings = LaneSettings {
             requests,
@@ -476,7 +486,8 @@ impl ConsumerBuilder {
             clock,
         };
         let commit_soon = Arc::new(Notify::new());
-        let shared = Shared { exposure, commit_soon, commit_every: self.commit_records, at_most_once };
+        let commit_every = self.commit_records;
+        let shared = Shared { exposure, commit_soon, commit_every, at_most_once, floor: Arc::default() };
         let group = self.settings.get("group.id").unwrap_or_default();
         let parts = Parts {
             routes,

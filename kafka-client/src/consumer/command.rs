@@ -1,9 +1,10 @@
 //! What handles ask of a running consumer.
 
 use super::control::{Control, Key};
-use super::handle::{Command, PartitionStatus};
+use super::handle::{Command, PartitionStatus, RunningHandler};
 use super::lag::{lag, reached};
 use super::lives::{Again, RunningLane};
+use super::running::{CoarseClock, LongRunning};
 use crate::error::Error;
 use crate::partition::TopicPartition;
 
@@ -39,7 +40,8 @@ impl Control {
                 }
             }
             Command::Partitions(answer) => {
-                let _ = answer.send(Ok(self.lanes.iter().map(status).collect()));
+                let clock = &self.settings.clock;
+                let _ = answer.send(Ok(self.lanes.iter().map(|lane| status(lane, clock)).collect()));
             }
             Command::Lag(answer) => {
                 let positions: Vec<_> = self.lanes.iter().map(|(key, lane)| (key.clone(), reached(lane))).collect();
@@ -49,16 +51,24 @@ impl Control {
     }
 }
 
-fn status((key, lane): (&Key, &RunningLane)) -> PartitionStatus {
+fn status((key, lane): (&Key, &RunningLane), clock: &CoarseClock) -> PartitionStatus {
     let state = &lane.state;
+    let mut running: Vec<_> = state.running.all(clock).into_iter().map(shown).collect();
+    running.sort_by_key(|one| one.offset);
     PartitionStatus {
         partition: TopicPartition::new(key.0.clone(), key.1),
         position: state.position(),
+        head: reached(lane),
         committed: lane.committed.as_ref().map(|point| point.offset),
         in_flight: state.totals().unfinished,
         exposure: state.exposed(),
         buffered_records: state.held.records(),
         buffered_bytes: state.held.bytes(),
         paused: state.is_paused(),
+        running,
     }
+}
+
+fn shown(one: LongRunning) -> RunningHandler {
+    RunningHandler { offset: one.offset, key: one.key, running_for: one.running_for }
 }

@@ -47,7 +47,7 @@ impl Control {
         }
         let mut list = Partitions::new();
         let added = points.iter().try_for_each(|((topic, partition), (_, point))| {
-            list.add(topic, *partition, Some(point.offset), point.map.as_deref().map(str::as_bytes))
+            list.add(topic, *partition, Some(point.offset), point.metadata().as_deref().map(str::as_bytes))
         });
         match added.and_then(|()| self.client.commit(&list, &self.commits)) {
             Ok(()) => self.in_flight = Some(InFlight { points, since: Instant::now(), phase: self.phase }),
@@ -72,7 +72,7 @@ impl Control {
             let key = (waiting.lane.topic.clone(), waiting.lane.partition);
             // Of an earlier life of the partition, it would commit what another member owns.
             if let Some(lane) = self.lanes.get(&key).filter(|running| Arc::ptr_eq(&running.state, &waiting.lane)) {
-                points.insert(key, (lane.life, CommitPoint { offset: waiting.next, map: None, finished: 0 }));
+                points.insert(key, (lane.life, CommitPoint::at(waiting.next)));
             }
         }
         points
@@ -120,7 +120,7 @@ impl Control {
         tracing::debug!(topic = %key.0, partition = key.1, offset = point.offset, "committed");
         // A later life of the partition has its own account.
         if let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.life == life) {
-            lane.state.covered(point.finished);
+            lane.state.confirmed(point);
             lane.committed = Some(point.clone());
         }
         self.settings.interceptors.committed(&key.0, key.1, point.offset);

@@ -372,7 +372,8 @@ impl Control {
     fn look_around(&mut self) -> Result<(), Error> {
         self.settings.clock.set();
         self.status.alive();
-        if !self.waiting.is_empty() {
+        // What was refused is tried again; and what was named as a suspect and is handled is not for longer than need be.
+        if !self.waiting.is_empty() || self.lanes.values().any(|lane| lane.state.suspects().lock().wants_commit()) {
             self.commit();
         }
         self.ticks += 1;

@@ -1,5 +1,6 @@
 //! The handle of a running consumer: pause, seek, look inside.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,8 +63,13 @@ pub struct ConsumerHandle {
     status: Arc<Status>,
 }
 
+/// Something of a wrapper's.
+pub(super) type Attached = Arc<dyn Any + Send + Sync>;
+
 /// What the control task tells the handles.
 pub(super) struct Status {
+    /// What wrappers around handlers have attached.
+    attached: Vec<Attached>,
     exposure: Arc<Exposure>,
     running: AtomicBool,
     ready: AtomicBool,
@@ -86,6 +92,8 @@ pub struct PartitionStatus {
     pub partition: TopicPartition,
     /// The offset of the record that is taken next; `None` before the first.
     pub position: Option<i64>,
+    /// The first offset that is not finished: the record that holds back the commit; `None` before the first record.
+    pub head: Option<i64>,
     /// The offset that Kafka has confirmed last.
     pub committed: Option<i64>,
     /// Records that were handed out and are not finished.
@@ -98,6 +106,20 @@ pub struct PartitionStatus {
     pub buffered_bytes: usize,
     /// Whether it is paused.
     pub paused: bool,
+    /// The handlers that run, by offset. Of a batch, its first record.
+    pub running: Vec<RunningHandler>,
+}
+
+/// A handler that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunningHandler {
+    /// The record's offset.
+    pub offset: i64,
+    /// The first bytes of the record's key; `None` where it is null, and for batches.
+    pub key: Option<Vec<u8>>,
+    /// For how long it has been running, or waiting to try again; to a tenth of a second.
+    pub running_for: Duration,
 }
 
 /// How far a partition is behind.
@@ -144,9 +166,10 @@ pub struct Health {
 }
 
 impl ConsumerHandle {
-    pub(super) fn new(exposure: Arc<Exposure>) -> (Self, mpsc::Receiver<Command>) {
+    pub(super) fn new(exposure: Arc<Exposure>, attached: Vec<Attached>) -> (Self, mpsc::Receiver<Command>) {
         let (commands, inbox) = mpsc::channel(MOST_COMMANDS);
         let status = Status {
+            attached,
             exposure,
             running: AtomicBool::new(false),
             ready: AtomicBool::new(false),
@@ -233,6 +256,11 @@ impl ConsumerHandle {
             last_commit: times.committed.map(|committed| committed.elapsed()),
             assigned: status.assigned.load(Ordering::Relaxed),
         }
+    }
+
+    /// What was [attached](crate::ConsumerBuilder::attach) of this type, in the order in which it was.
+    pub fn attached<T: Any + Send + Sync>(&self) -> Vec<Arc<T>> {
+        self.status.attached.iter().cloned().filter_map(|one| one.downcast().ok()).collect()
     }
 
     /// How many records a kill would repeat now, over all partitions.

@@ -99,6 +99,21 @@ impl Completion {
         Self { kind: Kind::Later(Box::pin(work.map(|result| result.map_err(Into::into)))) }
     }
 
+    /// Waits until it is finished, for wrappers that have something to do then. An [`unfinished`](Self::unfinished) one is
+    /// left to whoever returns it.
+    ///
+    /// # Errors
+    /// What the work failed with.
+    ///
+    /// # Cancel safety
+    /// The work is dropped where it is.
+    pub async fn finished(self) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        match self.kind {
+            Kind::Done | Kind::Unfinished => Ok(()),
+            Kind::Later(work) => work.await,
+        }
+    }
+
     /// Finished once all of these are. When one fails, so does this, and the others are not waited for any more.
     pub fn all(completions: impl IntoIterator<Item = Completion>) -> Self {
         let mut later = Vec::new();

@@ -23,8 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The offset that would be committed now, or was.
 pub(super) fn reached(lane: &RunningLane) -> Option<i64> {
-    let point = lane.state.commit_point().or_else(|| lane.state.not_handed_out());
-    point.or_else(|| lane.committed.clone()).map(|point| point.offset)
+    lane.state.reached().or_else(|| lane.committed.as_ref().map(|point| point.offset))
 }
 
 /// Asks the cluster how far partitions are behind.

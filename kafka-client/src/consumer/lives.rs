@@ -127,7 +127,7 @@ impl Control {
             }
             let beginning = beginnings.swap_remove(at);
             if arriving.wanted {
-                self.start_lane(key, arriving.queue, beginning.tracker);
+                self.start_lane(key, arriving.queue, beginning);
                 if let Some(answer) = arriving.answer {
                     let _ = answer.send(Ok(()));
                 }
@@ -137,12 +137,15 @@ impl Control {
         Ok(())
     }
 
-    fn start_lane(&mut self, key: Key, queue: Queue, tracker: Tracker) {
+    fn start_lane(&mut self, key: Key, queue: Queue, beginning: Beginning) {
         let Some(route) = self.routes.find(&key.0).cloned() else { return };
         self.lives += 1;
         let life = self.lives;
-        let tracker = if route.tells_records_apart() { tracker } else { Tracker::new() };
-        let state = Arc::new(LaneState::new(key.0.clone(), key.1, tracker, route.width(), &self.shared));
+        let Beginning { tracker, suspects, .. } = match route.tells_records_apart() {
+            true => beginning,
+            false => Beginning::anew(key.clone()),
+        };
+        let state = Arc::new(LaneState::new(&key, tracker, suspects, route.width(), &self.shared));
         state.pause(self.paused.contains(&key));
         let turn = self.turns.entry(key.clone()).or_default().clone();
         let lane = Lane::new(state.clone(), queue, self.settings.clone());
@@ -197,7 +200,7 @@ impl Control {
         let key = (state.topic.clone(), state.partition);
         let Some(lane) = self.lanes.get(&key).filter(|lane| Arc::ptr_eq(&lane.state, state)) else { return };
         // Nothing was ever exposed: a kill undoes what is not committed.
-        let point = CommitPoint { offset, map: None, finished: 0 };
+        let point = CommitPoint::at(offset);
         self.status.committed();
         self.confirmed(&key, lane.life, &point);
     }
@@ -211,25 +214,34 @@ impl Control {
         self.life_ended(&key, &lane);
         let Some(queue) = Queue::partition(&self.client, &key.0, key.1) else { return };
         let client = self.client.clone();
-        let (start, tracker, answer) = match again {
+        let (start, beginning, answer) = match again {
             Some(Again::Undone) => {
                 let first = lane.state.not_handed_out().map(|point| point.offset);
                 return self.arrive_after(vec![(key.clone(), queue)], None, async move {
                     at_committed(&client, &key, first).await?;
-                    Ok(vec![Beginning { key, tracker: Tracker::new() }])
+                    Ok(vec![Beginning::anew(key)])
                 });
             }
-            Some(Again::Seek(start, answer)) => (start, Tracker::new(), Some(answer)),
-            _ => match point.or_else(|| lane.state.not_handed_out()) {
-                Some(point) => (StartAt::Offset(point.offset), resumed(&point), None),
-                // Nothing was ever taken.
-                None => return self.start_lane(key, queue, Tracker::new()),
-            },
+            Some(Again::Seek(start, answer)) => (start, Beginning::anew(key.clone()), Some(answer)),
+            _ => {
+                let suspects = lane.state.suspects().lock().again();
+                match point.or_else(|| lane.state.not_handed_out()) {
+                    Some(point) => {
+                        let beginning = Beginning { key: key.clone(), tracker: resumed(&point), suspects };
+                        (StartAt::Offset(point.offset), beginning, None)
+                    }
+                    // Nothing was ever taken.
+                    None => {
+                        let beginning = Beginning { suspects, ..Beginning::anew(key.clone()) };
+                        return self.start_lane(key, queue, beginning);
+                    }
+                }
+            }
         };
         let moving = key.clone();
         self.arrive_after(vec![(key, queue)], answer, async move {
             seek(&client, &moving, start).await?;
-            Ok(vec![Beginning { key: moving, tracker }])
+            Ok(vec![beginning])
         });
     }
 }

@@ -13,7 +13,7 @@ mod bound;
 mod runs;
 mod text;
 mod tree;
-mod varint;
+pub(super) mod varint;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,9 @@ pub use text::DecodeError;
 
 /// The bytes of metadata that a broker stores with an offset: its `offset.metadata.max.bytes`, unless set otherwise.
 pub const MAX_BYTES: usize = 4096;
+
+/// What the map may take of it: the rest (56 bytes) is for what is told of suspects.
+const MAX_MAP_BYTES: usize = MAX_BYTES - super::suspects::MAX_BYTES;
 
 /// Offsets that are finished, beyond a committed one that is not.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +86,7 @@ impl OffsetMap {
     }
 
     /// Appends the text that goes with `committed`, and tells whether there is one. There is none for an empty map, for
-    /// one that does not lie beyond `committed`, and where [`MAX_BYTES`] cannot hold it; `out` is then left as it is.
+    /// one that does not lie beyond `committed`, and where it would leave no room in [`MAX_BYTES`] for what else is told; `out` is then left as it is.
     pub fn encode(&self, committed: i64, out: &mut String) -> bool {
         text::encode(self, committed, out)
     }

@@ -156,6 +156,7 @@ impl Control {
             let Some(lane) = self.lanes.get(key).filter(|lane| !lane.ended) else { continue };
             tracing::warn!(topic = %key.0, partition = key.1, "a handler did not end in time; it is cancelled");
             lane.abort.abort();
+            lane.state.suspects().lock().close();
         }
         let now = Instant::now();
         let committed = self.commit_until(deadline.clamp(now + SHORTEST_COMMIT, now + LONGEST_COMMIT)).await;

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_serde::{Deserializer, Part, Source, Stop};
 
+use super::at_risk::AtRisk;
+use super::handler::GivenBack;
 use super::kept::Kept;
 use super::router::decoded;
 use super::state::LaneState;
@@ -298,6 +300,34 @@ impl RawReceived {
     /// It only waits.
     pub async fn stopping(&self) {
         self.lane.until_stopping().await;
+    }
+
+    /// How many processes in a row have died, or were lost to their group, while they may have been handling this record:
+    /// 0 as a rule. See [`at_risk`](Self::at_risk), without which nobody ever knows.
+    pub fn deaths(&self) -> u32 {
+        self.lane.suspects().lock().deaths(self.offset())
+    }
+
+    /// Says durably that the record, and those of its partition that were read before it, are about to be handled, and
+    /// waits until they may be. For wrappers that want to know, after a restart, what ended their process.
+    ///
+    /// What is said rides in the metadata of commits, a stretch ahead: on the normal road it costs no commit of its own, but
+    /// for the first record of a partition. When the process dies, all unfinished records of that stretch are suspects:
+    /// [`deaths`](Self::deaths) is 1. A suspect is handled alone: this waits until no other record of the consumer is
+    /// handled between `at_risk` and the drop of its [`AtRisk`], and until a commit has named the record, which takes a
+    /// round trip. So each further death is counted for one record. A suspect that was handled, whatever came of it, is one
+    /// no more; and an orderly end, or a partition that moves in good order, makes no suspects.
+    ///
+    /// Drop it as soon as the record was handled. It must not be held while waiting for another record: that one may wait
+    /// for this. At most once it does nothing, since nothing is handled twice.
+    ///
+    /// # Errors
+    /// [`GivenBack`](crate::GivenBack) when the partition is to stop first: return it.
+    ///
+    /// # Cancel safety
+    /// It waits no longer, and the record counts as not handled.
+    pub async fn at_risk(&self) -> Result<AtRisk, GivenBack> {
+        AtRisk::begin(&self.lane, self.offset()).await
     }
 
     /// Whether the partition is to stop.

@@ -44,7 +44,7 @@ struct Slot {
     key: Mutex<Option<Vec<u8>>>,
 }
 
-/// A handler that runs for long.
+/// A handler that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LongRunning {
     pub(super) offset: i64,
@@ -88,17 +88,26 @@ impl Running {
 
     /// The handlers that have been running for longer than `limit`.
     pub(super) fn longer_than(&self, limit: Duration, clock: &CoarseClock) -> Vec<LongRunning> {
+        self.those(clock, |running_for| running_for > limit)
+    }
+
+    /// All handlers that run.
+    pub(super) fn all(&self, clock: &CoarseClock) -> Vec<LongRunning> {
+        self.those(clock, |_| true)
+    }
+
+    fn those(&self, clock: &CoarseClock, wanted: impl Fn(Duration) -> bool) -> Vec<LongRunning> {
         let now = clock.now();
-        let long = |slot: &Slot| {
+        let shown = |slot: &Slot| {
             let offset = slot.offset.load(Ordering::Acquire);
             let running_for = Duration::from_millis(now.saturating_sub(slot.since.load(Ordering::Relaxed)));
-            (offset >= 0 && running_for > limit).then(|| LongRunning {
+            (offset >= 0 && wanted(running_for)).then(|| LongRunning {
                 offset,
                 key: slot.key.lock().clone(),
                 running_for,
             })
         };
-        self.slots.iter().filter_map(long).collect()
+        self.slots.iter().filter_map(shown).collect()
     }
 }
 

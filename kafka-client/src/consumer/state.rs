@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
+use super::at_risk::Floor;
+use super::control::Key;
 use super::exposure::Exposure;
 use super::running::Running;
+use super::suspects::{Mark, Suspects};
 use super::tracker::{Begun, Tracker};
 use crate::native::Signal;
 
@@ -35,6 +39,12 @@ pub(super) struct LaneState {
     /// What wakes the lane while it waits for records.
     signal: Mutex<Option<Arc<Signal>>>,
     account: Mutex<Account>,
+    /// Records that may end the process, where handlers say so.
+    suspects: Mutex<Suspects>,
+    /// Told when a commit was confirmed, to those who wait for what it says of suspects.
+    told: Notify,
+    floor: Floor,
+    at_most_once: bool,
     /// Handlers to cancel, by offset.
     cancelled: Mutex<Vec<i64>>,
     /// Records and bytes that were taken from the queue and are not finished.
@@ -50,6 +60,8 @@ pub(super) struct Shared {
     pub(super) commit_soon: Arc<Notify>,
     pub(super) commit_every: u64,
     pub(super) at_most_once: bool,
+    /// Where a suspect is alone.
+    pub(super) floor: Floor,
 }
 
 /// What became of a record that was taken.
@@ -109,8 +121,26 @@ pub(super) struct CommitPoint {
     pub(super) offset: i64,
     /// What is finished beyond the offset.
     pub(super) map: Option<String>,
+    /// Which records may end the process.
+    pub(super) mark: Option<Mark>,
     /// How many records are finished with it.
     pub(super) finished: u64,
+}
+
+impl CommitPoint {
+    /// An offset, and nothing else to tell.
+    pub(super) fn at(offset: i64) -> Self {
+        Self { offset, map: None, mark: None, finished: 0 }
+    }
+
+    /// The text that goes with the offset.
+    pub(super) fn metadata(&self) -> Option<String> {
+        let mut text = self.map.clone().unwrap_or_default();
+        if let Some(mark) = &self.mark {
+            mark.encode(self.offset, &mut text);
+        }
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 /// Records at the end of a life.
@@ -124,7 +154,8 @@ pub(super) struct Totals {
 }
 
 impl LaneState {
-    pub(super) fn new(topic: Arc<str>, partition: i32, tracker: Tracker, width: usize, shared: &Shared) -> Self {
+    pub(super) fn new(key: &Key, tracker: Tracker, suspects: Suspects, width: usize, shared: &Shared) -> Self {
+        let (topic, partition) = key.clone();
         let account = Account {
             tracker,
             first: None,
@@ -153,6 +184,10 @@ impl LaneState {
             bell: Notify::new(),
             signal: Mutex::default(),
             account: Mutex::new(account),
+            suspects: Mutex::new(suspects),
+            told: Notify::new(),
+            floor: shared.floor.clone(),
+            at_most_once: shared.at_most_once,
             cancelled: Mutex::default(),
             held: Held::default(),
             open: AtomicUsize::new(0),
@@ -393,21 +428,60 @@ impl LaneState {
     /// What may be committed; `None` where nothing is finished.
     pub(super) fn commit_point(&self) -> Option<CommitPoint> {
         let account = self.account.lock();
-        let offset = account.tracker.watermark()?;
+        let mut suspects = self.suspects.lock();
+        let tracker = &account.tracker;
+        let offset = tracker.watermark().or_else(|| suspects.must_tell().then(|| tracker.standing()))?;
         let mut text = String::new();
-        let map = account.tracker.encode_map(&mut text).then_some(text);
-        Some(CommitPoint { offset, map, finished: account.finished() })
+        let map = tracker.encode_map(&mut text).then_some(text);
+        let mark = suspects.mark(offset, self.is_stopping());
+        Some(CommitPoint { offset, map, mark, finished: account.finished() })
+    }
+
+    /// The offset that would be committed, or that from which on nothing was handed out.
+    pub(super) fn reached(&self) -> Option<i64> {
+        let account = self.account.lock();
+        account.tracker.watermark().or(account.first)
     }
 
     /// At most once, more is committed than was handed out: the offset from which on nothing was.
     pub(super) fn not_handed_out(&self) -> Option<CommitPoint> {
         let account = self.account.lock();
         let offset = account.tracker.watermark().or(account.first)?;
-        Some(CommitPoint { offset, map: None, finished: account.finished() })
+        Some(CommitPoint { finished: account.finished(), ..CommitPoint::at(offset) })
+    }
+
+    /// The account of records that may end the process.
+    pub(super) fn suspects(&self) -> &Mutex<Suspects> {
+        &self.suspects
+    }
+
+    /// Waits until a commit is confirmed.
+    pub(super) fn told(&self) -> Notified<'_> {
+        self.told.notified()
+    }
+
+    pub(super) fn floor(&self) -> &Floor {
+        &self.floor
+    }
+
+    pub(super) fn is_at_most_once(&self) -> bool {
+        self.at_most_once
+    }
+
+    /// A commit should not wait for its timer.
+    pub(super) fn commit_soon(&self) {
+        self.commit_soon.notify_one();
+    }
+
+    /// A commit was confirmed.
+    pub(super) fn confirmed(&self, point: &CommitPoint) {
+        self.suspects.lock().confirmed(point.mark.as_ref());
+        self.told.notify_waiters();
+        self.covered(point.finished);
     }
 
     /// A commit that covers so many finished records was confirmed.
-    pub(super) fn covered(&self, finished: u64) {
+    fn covered(&self, finished: u64) {
         let mut account = self.account.lock();
         let newly = finished.saturating_sub(account.covered);
         account.covered += newly;

@@ -222,6 +222,12 @@ impl Tracker {
         (self.positioned || self.finished() > 0).then(|| self.lowest())
     }
 
+    /// The first offset that is not finished, as far as is known: also while nothing is finished in this life. Of no use
+    /// for a tracker of which nothing is known, before its first record.
+    pub fn standing(&self) -> i64 {
+        self.lowest()
+    }
+
     /// The first offset that is not finished, as far as is known.
     fn lowest(&self) -> i64 {
         match self.unfinished {
@@ -286,13 +292,13 @@ impl Tracker {
         }
     }
 
-    /// Puts into `out`, in place of what it holds, the metadata to commit with the watermark, and tells whether there is
-    /// any: when nothing is finished beyond the watermark, `out` is empty.
+    /// Puts into `out`, in place of what it holds, the metadata to commit with where the partition
+    /// [stands](Self::standing), and tells whether there is any: when nothing is finished beyond it, `out` is empty.
     pub fn encode_map(&self, out: &mut String) -> bool {
         out.clear();
         // Gaps alone are not worth telling.
         let earlier = self.frontier < self.map_end;
-        if self.watermark().is_none() || (self.finished_beyond() == 0 && !earlier) {
+        if self.finished_beyond() == 0 && !earlier {
             return false;
         }
         let (map, lowest) = (self.finished_map(), self.lowest());

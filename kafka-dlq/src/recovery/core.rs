@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kafka_client::{BoxError, Completion, ConsumerBuilder, GivenBack, Headers, RawReceived, RawRecord};
+use kafka_client::{AtRisk, BoxError, Completion, ConsumerBuilder, GivenBack, Headers, RawReceived, RawRecord};
 use metrics::Counter;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::fault::{Fault, Stopped};
+use super::in_place::InPlace;
 use super::start;
 use super::tally::Tally;
 use super::writer::Writer;
@@ -19,6 +20,7 @@ use crate::backoff::Tried;
 use crate::breaker::{Circuit, Permit};
 use crate::budget::Account;
 use crate::dialect::{connect, ours, spring};
+use crate::inspect::Steer;
 use crate::policy::{Decision, Means, Step, Why};
 use crate::retry_topic::gate::{Gate, InTransit, key_of};
 use crate::retry_topic::hop::{Hop, WAIT};
@@ -38,6 +40,8 @@ pub(crate) struct Core {
     closed: Notify,
     successes: AtomicU64,
     budget: Option<Mutex<Account>>,
+    /// Records that wait for their next attempt where they are.
+    pub(crate) in_place: InPlace,
     /// How many partitions the two topics have; 0 while not known.
     pub(crate) dead_letter_partitions: AtomicI32,
     pub(crate) retry_partitions: AtomicI32,
@@ -129,6 +133,7 @@ impl Core {
             open: AtomicBool::new(false),
             closed: Notify::new(),
             successes: AtomicU64::new(0),
+            in_place: InPlace::default(),
             dead_letter_partitions: AtomicI32::new(0),
             retry_partitions: AtomicI32::new(0),
             retention_ms: AtomicI64::new(-1),
@@ -139,11 +144,15 @@ impl Core {
             let _ = starting.processed.set(starting.tally.processed());
             plan.carry_out(&starting).await
         });
-        (builder, core)
+        (builder.attach(core.clone()), core)
     }
 
     pub(crate) fn retry_topic(&self) -> Option<RetryTopic> {
         self.settings.retry_topic.clone()
+    }
+
+    pub(crate) fn has_dead_letters(&self) -> bool {
+        self.settings.dead_letter.is_some()
     }
 
     /// The gate and the key of a record of the source, where keys keep an order.
@@ -288,8 +297,10 @@ impl Core {
         match step {
             Step::Again(delay) => {
                 self.tally.retried("in_place");
-                self.pause(record, delay).await?;
-                Ok(After::Again)
+                match self.pause(record, tries, delay, false).await? {
+                    None | Some(Steer::RetryNow | Steer::Unpark) => Ok(After::Again),
+                    Some(steer) => self.steered(record, tries, steer, &fault, place).await.map(After::Done),
+                }
             }
             Step::Later(delay) => {
                 self.tally.retried("retry_topic");
@@ -342,11 +353,43 @@ impl Core {
                 *tries = tried;
                 self.tally.failed(fault.class);
                 self.tally.retried("in_place");
-                self.pause(record, delay).await?;
+                // A batch is not steered by one record of it: it is only tried sooner.
+                let _ = self.pause(record, tries, delay, true).await?;
                 Ok(None)
             }
             _ => Ok(Some((decision, fault))),
         }
+    }
+
+    /// Before a record is handled that may end the process.
+    pub(crate) async fn at_risk(&self, record: &RawReceived) -> Result<Option<AtRisk>, GivenBack> {
+        match self.settings.quarantine {
+            Some(_) => record.at_risk().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether an earlier process may have died of one of these.
+    pub(crate) fn has_suspects(&self, records: &[RawReceived]) -> bool {
+        self.settings.quarantine.is_some() && records.iter().any(|record| record.deaths() > 0)
+    }
+
+    /// A record that has ended its process too often is not handled any more.
+    pub(crate) async fn quarantined(
+        &self,
+        record: &RawReceived,
+        mut tries: Tries,
+        place: Place<'_>,
+    ) -> Result<Option<Completion>, BoxError> {
+        let Some(limit) = self.settings.quarantine else { return Ok(None) };
+        let deaths = record.deaths();
+        if deaths < limit {
+            return Ok(None);
+        }
+        tries.attempts = tries.attempts.saturating_add(deaths);
+        let fault = Fault::deadly(deaths);
+        self.tally.failed(fault.class);
+        self.dead_letter(record, Some(&tries), Cow::Borrowed("quarantine"), &fault, place).await.map(Some)
     }
 
     /// A record that cannot be decoded.
@@ -386,21 +429,60 @@ impl Core {
         Means { in_place, retry_topic: self.settings.retry_topic.is_some(), dead_letters }
     }
 
-    /// Waits for the next attempt in place, and for the budget to allow it.
-    async fn pause(&self, record: &RawReceived, mut delay: Duration) -> Result<(), GivenBack> {
+    /// Waits for the next attempt in place, and for the budget to allow it; or until somebody wants something else.
+    async fn pause(
+        &self,
+        record: &RawReceived,
+        tries: &Tries,
+        mut delay: Duration,
+        is_batch: bool,
+    ) -> Result<Option<Steer>, GivenBack> {
+        let mut waits = self.in_place.wait(record, tries.attempts, delay, is_batch);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(delay) => (),
+                steer = waits.steered() => return Ok(Some(steer)),
                 () = record.stopping() => return Err(GivenBack),
             }
             match &self.budget {
                 Some(budget) => match budget.lock().spend(Instant::now()) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(None),
                     Err(wait) => delay = wait,
                 },
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
+    }
+
+    /// Does with a record what somebody wants, in place of trying it again.
+    async fn steered(
+        &self,
+        record: &RawReceived,
+        tries: &Tries,
+        steer: Steer,
+        fault: &Fault,
+        place: Place<'_>,
+    ) -> Result<Completion, BoxError> {
+        match steer {
+            Steer::DeadLetter => self.dead_letter(record, Some(tries), Cow::Borrowed(ASKED), fault, place).await,
+            Steer::Park => self.later(record, tries, fault, place, NEVER).await,
+            Steer::Skip | Steer::RetryNow | Steer::Unpark => {
+                self.tally.skipped(ASKED);
+                tracing::warn!(?record, "a record is skipped, because somebody has asked for it");
+                Ok(Completion::done())
+            }
+        }
+    }
+
+    /// A record of the retry topic of which somebody wants that it is not tried again: it is done with.
+    pub(crate) async fn ordered_away(
+        &self,
+        record: &RawReceived,
+        tries: &Tries,
+        gate: &Arc<Gate>,
+    ) -> Result<Option<Completion>, BoxError> {
+        let Some(steer) = gate.take_order(record.offset()) else { return Ok(None) };
+        self.steered(record, tries, steer, &Fault::asked(), Place::Retry(gate)).await.map(Some)
     }
 
     /// The record waits on the retry topic, until `due`.
@@ -508,6 +590,27 @@ impl Core {
         }
     }
 }
+
+/// How long the rest of a suspect's work counts as handling it, at most: it may wait for another record.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// A handler has returned: what is left to do for a suspect is watched, too.
+pub(crate) fn watched(completion: Completion, risk: Option<AtRisk>) -> Completion {
+    let Some(risk) = risk.filter(|risk| risk.is_alone() && !completion.is_unfinished()) else { return completion };
+    Completion::later(async move {
+        let rest = completion.finished();
+        tokio::pin!(rest);
+        let ended = tokio::time::timeout(LONGEST_REST, &mut rest).await;
+        drop(risk);
+        match ended {
+            Ok(ended) => ended,
+            Err(_) => rest.await,
+        }
+    })
+}
+
+/// The reason of what somebody has asked for.
+const ASKED: &str = "asked";
 
 /// What a failure is counted by: the key, or the record where it has none.
 fn fault_key(record: &RawReceived) -> u64 {

@@ -22,6 +22,16 @@ impl Fault {
         Self { class: "kafka_client::Error", error: record.into_error().into() }
     }
 
+    /// Of a record that was never handled to an end, because the process died.
+    pub(crate) fn deadly(deaths: u32) -> Self {
+        Self { class: "process death", error: format!("crashed its process {deaths} times").into() }
+    }
+
+    /// Of a record that somebody has decided on while it waited.
+    pub(crate) fn asked() -> Self {
+        Self { class: "asked", error: "somebody has asked for it while the record waited".into() }
+    }
+
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let text = text.unwrap_or("the panic has no text");

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use kafka_client::serde::Deserializer;
 use kafka_client::{BoxError, Completion, GivenBack, Handler, RawReceived, Received, Topic, Undecoded};
 
-use super::core::{After, Core, Pass, Place, Tries};
+use super::core::{After, Core, Pass, Place, Tries, watched};
 use super::fault::Fault;
 use super::one::{finished, waited};
 use crate::bisect::{Bisection, Search};
@@ -51,6 +51,13 @@ where
     P: Policy<H::Error>,
 {
     async fn batch(&self, records: &[RawReceived]) -> Result<Completion, BoxError> {
+        if self.core.has_suspects(records) {
+            let mut completions = Vec::with_capacity(records.len());
+            for record in records {
+                completions.push(self.alone(record, Tries::new(0, None), Place::Source).await?);
+            }
+            return Ok(Completion::all(completions));
+        }
         let mut batch = Batch { records, gone: vec![false; records.len()], completions: Vec::new() };
         let mut tries = Tries::new(0, None);
         let failed = loop {
@@ -124,6 +131,9 @@ where
 
     /// Tries one record until it is handled, or somebody else's.
     async fn alone(&self, record: &RawReceived, mut tries: Tries, place: Place<'_>) -> Result<Completion, BoxError> {
+        if let Some(done) = self.core.quarantined(record, tries, place).await? {
+            return Ok(done);
+        }
         loop {
             let mut batch = Batch { records: std::slice::from_ref(record), gone: vec![false], completions: Vec::new() };
             let Some(failed) = self.call(&mut batch, 0..1, &tries, place).await? else {
@@ -145,8 +155,14 @@ where
         place: Place<'_>,
     ) -> Result<Option<Failed<'_>>, BoxError> {
         let (mut inputs, mut which) = (Vec::with_capacity(range.len()), Vec::with_capacity(range.len()));
-        for at in range.clone().filter(|at| !batch.gone[*at]).collect::<Vec<_>>() {
+        let there: Vec<usize> = range.clone().filter(|at| !batch.gone[*at]).collect();
+        // A suspect, which is tried alone, is named once for decoding and handling.
+        let is_alone = there.len() == 1;
+        let (mut pass, mut risk) = (None, None);
+        for at in there {
             let record = &batch.records[at];
+            // Not held while other records are waited for.
+            drop(risk.take());
             if matches!(place, Place::Source)
                 && let Some(behind) = self.core.turn_of_key(record).await?
             {
@@ -154,6 +170,10 @@ where
                 batch.completions.push(behind);
                 continue;
             }
+            if is_alone {
+                pass = Some(self.core.pass(record, tries).await?);
+            }
+            risk = self.core.at_risk(record).await?;
             match record.decode(&self.topic).await {
                 Ok(input) => {
                     inputs.push(input);
@@ -161,19 +181,30 @@ where
                 }
                 Err(Undecoded::Stopping) => return Err(GivenBack.into()),
                 Err(Undecoded::Failed(failed)) => {
+                    drop(risk.take());
                     batch.gone[at] = true;
                     batch.completions.push(self.core.undecodable(record, Fault::undecodable(failed), place).await?);
                 }
             }
         }
-        let Some(&first) = which.first() else { return Ok(None) };
-        let pass = self.core.pass(&batch.records[first], tries).await?;
+        let (Some(&first), Some(&last)) = (which.first(), which.last()) else { return Ok(None) };
+        let pass = match pass {
+            Some(pass) => pass,
+            None => {
+                drop(risk.take());
+                self.core.pass(&batch.records[first], tries).await?
+            }
+        };
+        if risk.is_none() {
+            // With the last one, those before it are told, too.
+            risk = self.core.at_risk(&batch.records[last]).await?;
+        }
         let count = inputs.len() as u64;
         let called = AssertUnwindSafe(async { self.handler.handle(inputs).await }).catch_unwind().await;
         let (decision, fault, named) = match called {
             Ok(Ok(completion)) => {
                 self.core.succeeded(pass, count);
-                batch.completions.push(completion);
+                batch.completions.push(watched(completion, risk));
                 return Ok(None);
             }
             Ok(Err(error)) => {
@@ -182,6 +213,7 @@ where
             }
             Err(panic) => (Decision::dead_letter("panic"), Fault::panicked(&*panic), None),
         };
+        drop(risk);
         if fault.error.is::<GivenBack>() {
             return Err(fault.error);
         }
@@ -217,7 +249,10 @@ where
     fn retry(&self, record: RawReceived, gate: Arc<Gate>) -> BoxFuture<'_, Result<Completion, BoxError>> {
         Box::pin(async move {
             let tries = waited(&record, &gate);
-            let done = self.alone(&record, tries, Place::Retry(&gate)).await;
+            let done = match self.core.ordered_away(&record, &tries, &gate).await.transpose() {
+                Some(done) => done,
+                None => self.alone(&record, tries, Place::Retry(&gate)).await,
+            };
             finished(&record, &gate, &done);
             done
         })

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use kafka_client::serde::Deserializer;
 use kafka_client::{BoxError, Completion, GivenBack, Handler, RawReceived, Received, Topic, Undecoded};
 
-use super::core::{After, Core, Place, Tries};
+use super::core::{After, Core, Place, Tries, watched};
 use super::fault::Fault;
 use crate::policy::{Decision, Policy};
 use crate::retry_topic::Retried;
@@ -31,15 +31,21 @@ where
 {
     /// Tries a record until it is handled, or somebody else's.
     async fn attempt(&self, record: &RawReceived, mut tries: Tries, place: Place<'_>) -> Result<Completion, BoxError> {
+        if let Some(done) = self.core.quarantined(record, tries, place).await? {
+            return Ok(done);
+        }
         loop {
             let pass = self.core.pass(record, &tries).await?;
             if pass.waited {
                 tries.set_back();
             }
+            // Nothing is waited for meanwhile but the record's own schema and handler.
+            let risk = self.core.at_risk(record).await?;
             let received = match record.decode(&self.topic).await {
                 Ok(received) => received,
                 Err(Undecoded::Stopping) => return Err(GivenBack.into()),
                 Err(Undecoded::Failed(failed)) => {
+                    drop(risk);
                     return self.core.undecodable(record, Fault::undecodable(failed), place).await;
                 }
             };
@@ -48,7 +54,7 @@ where
             let (decision, fault) = match called {
                 Ok(Ok(completion)) => {
                     self.core.succeeded(pass, 1);
-                    return Ok(completion);
+                    return Ok(watched(completion, risk));
                 }
                 Ok(Err(error)) => {
                     let decision = self.policy.decide(&error);
@@ -56,6 +62,7 @@ where
                 }
                 Err(panic) => (Decision::dead_letter("panic"), Fault::panicked(&*panic)),
             };
+            drop(risk);
             if fault.error.is::<GivenBack>() {
                 return Err(fault.error);
             }
@@ -97,7 +104,10 @@ where
     fn retry(&self, record: RawReceived, gate: Arc<Gate>) -> BoxFuture<'_, Result<Completion, BoxError>> {
         Box::pin(async move {
             let tries = waited(&record, &gate);
-            let done = self.attempt(&record, tries, Place::Retry(&gate)).await;
+            let done = match self.core.ordered_away(&record, &tries, &gate).await.transpose() {
+                Some(done) => done,
+                None => self.attempt(&record, tries, Place::Retry(&gate)).await,
+            };
             finished(&record, &gate, &done);
             done
         })

@@ -38,6 +38,24 @@ impl Plan {
             let order = settings.retry_topic.as_ref().map(|topic| topic.kind());
             return Err(format!("the recovery of topic {} cannot keep {order:?}: {why}", core.source).into());
         }
+        match settings.quarantine {
+            Some(deaths) if !(2..=255).contains(&deaths) => {
+                return Err(format!(
+                    "the recovery of topic {} has `quarantine({deaths})`: it takes 2 deaths at least to know the record, and \
+                     no more than 255 are counted",
+                    core.source
+                )
+                .into());
+            }
+            Some(_) if settings.dead_letter.is_none() => {
+                return Err(format!(
+                    "the recovery of topic {} has `quarantine` and no `dead_letter`: there is nowhere to put the records",
+                    core.source
+                )
+                .into());
+            }
+            _ => (),
+        }
         let producer = match &settings.producer {
             Some(producer) => producer.clone(),
             None => {

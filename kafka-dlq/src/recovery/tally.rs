@@ -11,6 +11,7 @@
 //! | `kafka_dlq_stuck` | | writes that are held up so now |
 //! | `kafka_dlq_breaker_open` | | 1 during an outage |
 //! | `kafka_dlq_retry_pending`, `kafka_dlq_blocked_keys` | group, retry topic | what waits on the retry topic here |
+//! | `kafka_dlq_oldest_retry_age_seconds` | group, retry topic | since the first failure of what waits longest there |
 //!
 //! In flight, exposure and commit latency are those of the consumer (`kafka_consumer_..`).
 

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kafka_client::{Bell, GivenBack, RawReceived};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Order;
-use super::line::{Item, Line};
+use super::hop::Hop;
+use super::line::{Item, Line, NEVER};
+use super::waiting::millis;
+use crate::inspect::Steer;
 
 /// How long it may take to read what waits, before that is told.
 const LOADING: Duration = Duration::from_secs(30);
@@ -25,6 +28,8 @@ pub(crate) struct Gate {
     bell: Mutex<Option<Bell>>,
     /// Attempts of records that wait again without having been written again, by their offset in the retry topic.
     attempts: Mutex<HashMap<i64, u32>>,
+    /// What somebody wants done with records that wait, by their offset in the retry topic.
+    orders: Mutex<HashMap<i64, Steer>>,
 }
 
 /// A key, with the topic that it belongs to; never 0. Two keys of one hash wait for each other, which costs time and no
@@ -44,6 +49,7 @@ impl Gate {
             changed: Notify::new(),
             bell: Mutex::default(),
             attempts: Mutex::default(),
+            orders: Mutex::default(),
         }
     }
 
@@ -54,6 +60,7 @@ impl Gate {
         self.loaded.store(false, Ordering::SeqCst);
         *self.bell.lock() = bell;
         self.attempts.lock().clear();
+        self.orders.lock().clear();
     }
 
     pub(crate) fn load(&self) {
@@ -121,6 +128,38 @@ impl Gate {
     /// A record is finished.
     pub(crate) fn forget(&self, offset: i64) {
         self.attempts.lock().remove(&offset);
+    }
+
+    /// Does with a record that waits what somebody wants. `false` where it does not wait here.
+    pub(crate) fn steer(&self, offset: i64, steer: Steer) -> bool {
+        let due = if steer == Steer::Park { NEVER } else { 0 };
+        let mut line = self.line.lock();
+        if !line.set_due(offset, due) {
+            return false;
+        }
+        // Under the lock, so that it is not handed out before.
+        match steer {
+            Steer::Skip | Steer::DeadLetter => self.orders.lock().insert(offset, steer),
+            Steer::RetryNow | Steer::Park | Steer::Unpark => self.orders.lock().remove(&offset),
+        };
+        drop(line);
+        self.ring();
+        true
+    }
+
+    /// How long ago the record that was written first of those that wait has failed first.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        let line = self.line.lock();
+        let (oldest, _) = line.items().min_by_key(|(item, _)| item.offset)?;
+        let failed = Hop::read(&oldest.record).and_then(|hop| hop.first_failure_ms);
+        let since = failed.or_else(|| oldest.record.timestamp_ms())?;
+        let age = millis(SystemTime::now()).saturating_sub(since);
+        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+    }
+
+    /// What somebody wants done with a record that was handed out.
+    pub(crate) fn take_order(&self, offset: i64) -> Option<Steer> {
+        self.orders.lock().remove(&offset)
     }
 
     async fn until(&self, record: &RawReceived, done: impl Fn(&Self) -> bool) -> Result<(), GivenBack> {

@@ -361,6 +361,38 @@ impl<R> Line<R> {
         hurried
     }
 
+    /// Sets when one record is due; [`NEVER`] parks it. `false` where it does not wait here.
+    pub(crate) fn set_due(&mut self, offset: i64, due: i64) -> bool {
+        let keyed = self.keys.iter_mut().find_map(|(key, of)| {
+            let behind = of.rest.iter_mut().flat_map(|rest| rest.iter_mut());
+            of.first.iter_mut().chain(behind).find(|item| item.offset == offset).map(|item| (*key, item))
+        });
+        if let Some((key, item)) = keyed {
+            item.due = due;
+            self.ask(key);
+            return true;
+        }
+        if !self.free.iter().any(|Timed(item)| item.offset == offset) {
+            return false;
+        }
+        let items = std::mem::take(&mut self.free).into_vec().into_iter();
+        let moved = |Timed(item): Timed<R>| {
+            let due = if item.offset == offset { due } else { item.due };
+            Timed(Item { due, ..item })
+        };
+        self.free = items.map(moved).collect();
+        true
+    }
+
+    /// The records that wait, in no order, and whether they wait behind another one of their key.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (&Item<R>, bool)> {
+        let keyed = self.keys.values().flat_map(|of| {
+            let behind = of.rest.iter().flat_map(|rest| rest.iter());
+            of.first.iter().map(|first| (first, false)).chain(behind.map(|item| (item, true)))
+        });
+        keyed.chain(self.free.iter().map(|Timed(item)| (item, false)))
+    }
+
     /// How much memory the waiting records take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -16,16 +16,12 @@ pub(super) struct Waiting {
     topic: RetryTopic,
     group: Arc<str>,
     gate: Arc<Gate>,
-    gauged: Option<SystemTime>,
 }
-
-/// How often the gauges are set.
-const GAUGES_EVERY: Duration = Duration::from_secs(1);
 
 impl Waiting {
     pub(super) fn begin(topic: &RetryTopic, group: &Arc<str>, gate: Arc<Gate>, bell: Bell) -> Self {
         gate.renew(Some(bell));
-        Self { topic: topic.clone(), group: group.clone(), gate, gauged: None }
+        Self { topic: topic.clone(), group: group.clone(), gate }
     }
 }
 
@@ -46,10 +42,7 @@ impl Schedule for Waiting {
     }
 
     fn next(&mut self, now: SystemTime) -> Turn {
-        if self.gauged.and_then(|then| now.duration_since(then).ok()).is_none_or(|passed| passed >= GAUGES_EVERY) {
-            self.gauged = Some(now);
-            self.topic.gauges(&self.group);
-        }
+        self.topic.gauges(&self.group, now);
         match self.gate.line.lock().next(millis(now)) {
             Next::Handle(item) => Turn::Handle(item.record),
             Next::Finish(offset) => {

@@ -7,12 +7,12 @@
 
 use std::ops::Range;
 
-use super::MAX_BYTES;
+use super::MAX_MAP_BYTES;
 use super::text::{MAGIC, OVERHEAD};
 use super::varint;
 
-/// What base64 leaves of [`MAX_BYTES`] for the code, which says by one more number where the map ends.
-const ROOM: usize = (MAX_BYTES - MAGIC.len()) / 4 * 3 - OVERHEAD - varint::MAX_LEN;
+/// What base64 leaves of [`MAX_MAP_BYTES`] for the code, which says by one more number where the map ends.
+const ROOM: usize = (MAX_MAP_BYTES - MAGIC.len()) / 4 * 3 - OVERHEAD - varint::MAX_LEN;
 
 /// What the other offsets of a block may come to: a tracker asks for the first one only.
 const REST_OF_BLOCK: usize = 63;

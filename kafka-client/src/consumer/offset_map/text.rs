@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
 use super::bound::LEVELS;
-use super::{MAX_BYTES, OffsetMap, runs, tree};
+use super::{MAX_BYTES, MAX_MAP_BYTES, OffsetMap, runs, tree};
 
 /// What the text begins with: that it is ours, and the version.
 pub(super) const MAGIC: &str = "kt1.";
@@ -55,7 +55,7 @@ pub(super) fn encode(map: &OffsetMap, committed: i64, out: &mut String) -> bool 
     }
     let (runs, shape) = (runs::len(map, committed), tree::shape(map, committed));
     let bytes = OVERHEAD + runs.min(shape.len);
-    if MAGIC.len() + (bytes * 4).div_ceil(3) > MAX_BYTES {
+    if MAGIC.len() + (bytes * 4).div_ceil(3) > MAX_MAP_BYTES {
         return false;
     }
     let mut body = Vec::with_capacity(bytes);

@@ -4,11 +4,11 @@
 pub(super) const MAX_LEN: usize = 10;
 
 #[inline]
-pub(super) fn len(number: u64) -> usize {
+pub(in crate::consumer) fn len(number: u64) -> usize {
     (9 * number.checked_ilog2().unwrap_or(0) as usize + 73) / 64
 }
 
-pub(super) fn write(mut number: u64, out: &mut Vec<u8>) {
+pub(in crate::consumer) fn write(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -17,7 +17,7 @@ pub(super) fn write(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Takes a number from the front; `None` where there is none, or one of more than 64 bits.
-pub(super) fn read(bytes: &mut &[u8]) -> Option<u64> {
+pub(in crate::consumer) fn read(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..).step_by(7).take(MAX_LEN) {
         let (byte, rest) = bytes.split_first()?;
