@@ -1,6 +1,7 @@
 //! Judges: what is wrong between what was produced, what was written down, and what was written out.
 
 mod counted;
+mod crashed;
 mod ordered;
 mod outage;
 mod redriven;
@@ -15,6 +16,7 @@ use super::plan::Role;
 use crate::harness::oracle::{Isolation, Stored};
 
 pub(super) use counted::nothing_lost;
+pub(super) use crashed::crash_loop;
 pub(super) use ordered::retry_order;
 pub(super) use outage::outage;
 pub(super) use redriven::redriven;

@@ -167,6 +167,9 @@ impl Runner {
         let read: Vec<&String> = [&names.input].into_iter().chain(read).collect();
         loop {
             let waits = read.iter().find_map(|topic| self.lags(&names.group, topic));
+            if waits.is_some() && stage.is_given_up() {
+                return Some("too many members died by themselves".to_owned());
+            }
             let waits = waits.or_else(|| names.topics.values().find_map(|topic| self.is_open(topic)));
             match waits {
                 None => return None,

@@ -1,6 +1,7 @@
 //! The scenarios, each a file: what the members are, what happens to them, who judges.
 
 mod at_least_once;
+mod crash_loop;
 mod dlq_nothing_lost;
 mod eos_brokers;
 mod eos_copy;
@@ -45,6 +46,7 @@ pub const SCENARIOS: &[Scenario] = &[
     dlq_nothing_lost::SCENARIO,
     outage::SCENARIO,
     redrive_kill::SCENARIO,
+    crash_loop::SCENARIO,
 ];
 
 impl Scenario {

@@ -23,7 +23,7 @@ const ENDS: Duration = Duration::from_secs(30);
 /// What `max.message.bytes` is for a topic that takes nothing, and by default.
 const NOTHING_FITS: &str = "1";
 const ALL_FIT: &str = "1048588";
-/// How many members may die by themselves and be replaced.
+/// How many members may die by themselves and be replaced; after that nobody is.
 const MOST_DEATHS: usize = 30;
 
 /// Members and their cluster.
@@ -125,6 +125,11 @@ impl<'s> Stage<'s> {
     /// How many events have happened.
     pub(super) fn events(&self) -> usize {
         self.events
+    }
+
+    /// Whether so many members have died by themselves that nobody is started any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.deaths > MOST_DEATHS
     }
 
     /// Looks after the members until the time.
@@ -295,11 +300,12 @@ impl<'s> Stage<'s> {
     }
 
     fn scale(&mut self, wanted: usize) {
-        self.wanted = wanted;
+        self.wanted = if self.is_given_up() { 0 } else { wanted };
+        let wanted = self.wanted;
         while self.present() < wanted {
             self.start();
         }
-        let too_many = self.present() - wanted;
+        let too_many = self.present().saturating_sub(wanted);
         let on = self.members.iter_mut().rev().filter(|member| member.state == State::Runs);
         on.take(too_many).for_each(Member::ask_to_end);
     }
@@ -360,8 +366,9 @@ impl<'s> Stage<'s> {
         eprintln!("  member {by} died: {how}: {last}");
         self.life(by).end = End::Died(format!("{how}: {last}"));
         self.deaths += 1;
-        assert!(self.deaths <= MOST_DEATHS, "{MOST_DEATHS} members died by themselves, the last one of {how}: {last}");
-        if self.present() < self.wanted {
+        if self.is_given_up() {
+            self.wanted = 0;
+        } else if self.present() < self.wanted {
             // Not at once: what it died of may go on for a while.
             self.after(Duration::from_millis(300), Later::Start);
         }

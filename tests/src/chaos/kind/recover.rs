@@ -78,6 +78,30 @@ pub(in crate::chaos) const NO_BREAKER: Kind = Kind {
     run: |order| through_outages(order, false),
 };
 
+/// Records that end their process are put away.
+pub(in crate::chaos) const QUARANTINE: Kind = Kind {
+    name: "quarantine",
+    about: "a recovery of ours that recognises records which end their process",
+    lives: false,
+    run: |order| dies_of_some(order, true),
+};
+
+/// Such records are tried again, for ever.
+pub(in crate::chaos) const NO_QUARANTINE: Kind = Kind {
+    name: "no-quarantine",
+    about: "the same without the quarantine",
+    lives: false,
+    run: |order| dies_of_some(order, false),
+};
+
+/// In how many processes a record may be handled that ends them.
+pub(in crate::chaos) const DEATHS: u32 = 3;
+
+/// Whether a record ends the process that handles it.
+pub(in crate::chaos) fn is_deadly(key: &str, number: &str) -> bool {
+    matches!((key, number), ("key-3", "4") | ("key-8", "7"))
+}
+
 /// Why a handler fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
@@ -296,6 +320,23 @@ async fn through_outages(order: &Order, breaker: bool) -> Result<(), String> {
         .wrap(handler);
     let input = Topic::new(order.text("input"), Utf8, Utf8);
     run(member(order).route_concurrent(&input, Concurrency::by_key(32), recovery)).await
+}
+
+/// Handles numbered records, of which some end the process.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn dies_of_some(order: &Order, quarantine: bool) -> Result<(), String> {
+    let pen = order.pen();
+    let handler = move |record: Received<String, String>| {
+        let pen = pen.clone();
+        async move {
+            let deadly = is_deadly(record.key(), record.value());
+            numbered(&pen, &record, || if deadly { std::process::abort() } else { Ok(()) }).await
+        }
+    };
+    let recovery = Recovery::by(decide).dead_letter(order.text(DEAD.name));
+    let recovery = if quarantine { recovery.quarantine(DEATHS) } else { recovery };
+    let input = Topic::new(order.text("input"), Utf8, Utf8);
+    run(member(order).route_concurrent(&input, Concurrency::by_key(8), recovery.wrap(handler))).await
 }
 
 /// How long what waits may take to be handed out.
