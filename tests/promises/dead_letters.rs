@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kafka_client::{Headers, Kafka, RawRecord};
 use kafka_dlq::{Failure, Progress, Redrive, Selection, Target, dialect};
 use tests::harness::Cluster;
-use tests::harness::oracle::{self, Isolation, Stored};
+use tests::harness::oracle::{self, Isolation, Stored, ToProduce};
 
 use crate::given::{self, Lines};
 
@@ -73,7 +73,8 @@ async fn letters_that_come_while_the_last_are_sent_back_do_not_undo_them() {
     let (topic, told) = (given.letters.name().to_owned(), AtomicBool::new(false));
     let late = move |_: &Progress| {
         if !told.swap(true, Ordering::SeqCst) {
-            oracle::produce(Cluster::shared().bootstrap(), &topic, &[(Some(0), Some(b"k"), Some(b"late")); 5]);
+            let late: [ToProduce<'_>; 5] = [(Some(0), Some(b"k"), Some(b"late")); 5];
+            oracle::produce(Cluster::shared().bootstrap(), &topic, &late);
         }
     };
     let report = given.redrive().on_progress(late).run_until(std::future::pending::<()>()).await.unwrap();
