@@ -97,8 +97,8 @@ mod tests {
         use What::{Begin, Failed, Finish};
         let in_order =
             [(Begin, 0), (Failed, 0), (Begin, 0), (Finish, 0), (Begin, 1), (Failed, 1), (Begin, 2), (Finish, 2)];
-        assert_eq!(wrong(&in_order), []);
-        assert_eq!(wrong(&[&in_order[..], &[(Begin, 0), (Finish, 0)]].concat()), [], "again, after a kill");
+        assert_eq!(wrong(&in_order), [0_u64; 0]);
+        assert_eq!(wrong(&[&in_order[..], &[(Begin, 0), (Finish, 0)]].concat()), [0_u64; 0], "again, after a kill");
         assert_eq!(wrong(&[&in_order[..], &[(Begin, 1), (Finish, 1)]].concat()), [1], "handled after a later one");
         assert_eq!(
             wrong(&[(Begin, 1), (Finish, 1), (Begin, 0), (Failed, 0)]),

@@ -91,6 +91,8 @@ async fn resends(order: &Order) -> Result<(), String> {
             }
             record.headers.push("dlq.redrives", "1");
             begins(&pen, &record);
+            // As fast as the other, about.
+            tokio::time::sleep(Duration::from_secs_f64(4.0 / RATE)).await;
             while producer.send(&record).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
