@@ -200,13 +200,13 @@ impl<'s> Stage<'s> {
                 self.after(lasts, Later::NoDelay);
             }
             Event::Unwritable { role, lasts } => {
-                self.wait_for(Later::Writable(role));
+                self.wait_while(|stage| stage.is_to_come(Later::Writable(role)) || stage.lacks_a_broker());
                 self.tell(What::Down, role);
                 self.set_limit(role, NOTHING_FITS);
                 self.after(lasts, Later::Writable(role));
             }
             Event::Outage { lasts } => {
-                self.wait_for(Later::Up);
+                self.wait_while(|stage| stage.is_to_come(Later::Up));
                 self.tell(What::Down, "");
                 File::create(self.ledger.sign(DOWN)).unwrap_or_else(|e| panic!("no sign of an outage: {e}"));
                 self.after(lasts, Later::Up);
@@ -234,6 +234,8 @@ impl<'s> Stage<'s> {
             Later::ContinueBroker(whom) => self.cluster.node(whom).cont(),
             Later::Open(whom) => self.cluster.node(whom).proxy().open(),
             Later::NoDelay => self.proxies().for_each(|proxy| proxy.delay(Duration::ZERO)),
+            // Nobody is there to be told: not now.
+            Later::Writable(_) if self.lacks_a_broker() => self.after(PAUSE * 10, what),
             Later::Writable(role) => {
                 self.set_limit(role, ALL_FIT);
                 self.tell(What::Up, role);
@@ -245,9 +247,13 @@ impl<'s> Stage<'s> {
         }
     }
 
-    /// Waits until that is done, if it is to be.
-    fn wait_for(&mut self, what: Later) {
-        self.wait_while(|stage| stage.later.iter().any(|(_, later)| *later == what));
+    fn is_to_come(&self, what: Later) -> bool {
+        self.later.iter().any(|(_, later)| *later == what)
+    }
+
+    /// Whether something that was done to a broker is still to be undone.
+    fn lacks_a_broker(&self) -> bool {
+        self.later.iter().any(|(_, what)| what.is_of_a_broker())
     }
 
     /// Writes down what is done to all.
@@ -270,7 +276,7 @@ impl<'s> Stage<'s> {
 
     /// The broker that something is to happen to, once nothing happens to another one. Whoever lives is disrupted by it.
     fn broker(&mut self, whom: usize) -> usize {
-        self.wait_while(|stage| stage.later.iter().any(|(_, what)| what.is_of_a_broker()));
+        self.wait_while(Self::lacks_a_broker);
         let living: Vec<char> = self.members.iter().map(|member| member.by).collect();
         living.into_iter().for_each(|by| self.disrupts(by));
         whom % self.cluster.nodes().len()
