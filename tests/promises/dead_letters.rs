@@ -1,9 +1,11 @@
 //! Dead letters of every framework go back: what can, as it was; what cannot, with the reason.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kafka_client::{Headers, Kafka, RawRecord};
-use kafka_dlq::{Failure, Redrive, Selection, Target, dialect};
+use kafka_dlq::{Failure, Progress, Redrive, Selection, Target, dialect};
 use tests::harness::Cluster;
-use tests::harness::oracle::{self, Isolation, Stored};
+use tests::harness::oracle::{self, Isolation, Stored, ToProduce};
 
 use crate::given::{self, Lines};
 
@@ -61,6 +63,26 @@ fn application() -> Headers {
     headers.push_null("null");
     headers.push("empty", "");
     headers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_come_while_the_last_are_sent_back_do_not_undo_them() {
+    let given = Given::new(1);
+    given.write((0..30).map(|offset| given.letter(offset, "timeout"))).await;
+    // The job knows what it is about when it tells of its progress for the first time, and has read nothing of it yet.
+    let (topic, told) = (given.letters.name().to_owned(), AtomicBool::new(false));
+    let late = move |_: &Progress| {
+        if !told.swap(true, Ordering::SeqCst) {
+            let late: [ToProduce<'_>; 5] = [(Some(0), Some(b"k"), Some(b"late")); 5];
+            oracle::produce(Cluster::shared().bootstrap(), &topic, &late);
+        }
+    };
+    let report = given.redrive().on_progress(late).run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!((report.read(), report.sent()), (30, 30), "{report}");
+    assert_eq!(ids(&given.sent()), (0..30).collect::<Vec<_>>());
+    assert_eq!(given::log(&given.orders).len(), 30, "nothing was sent that was undone");
+    let rest = given.redrive().run_until(std::future::pending::<()>()).await.unwrap();
+    assert_eq!((rest.read(), rest.sent()), (5, 0), "{rest}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ pub mod protocol;
 mod clock;
 mod dice;
 mod evidence;
+mod fate;
 mod feed;
 mod judge;
 mod kind;
@@ -36,6 +37,7 @@ mod stage;
 
 pub use dice::Dice;
 pub use evidence::{End, Evidence, Life};
+pub use feed::Sort;
 pub use judge::Findings;
 pub use kind::Kind;
 pub use order::Order;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use kafka_client::{Batch, BoxError, ConsumerHandle, Decision, NoKey, RawRecord, Received, Topic, Transaction};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -87,7 +88,9 @@ impl Redrive {
         let work = |batch: Batch<Received<(), ()>>, transaction: Transaction| async move {
             let worked = self.batch(&batch, &transaction, surveyed, state).await?;
             if let (Some(partition), Some(handle)) = (worked.behind, steering.get()) {
-                handle.pause([(self.source.as_str(), partition)]).await?;
+                // Asked, and not waited for: a consumer that is about to end, or gives partitions away, takes no commands
+                // until this batch is done. If it was not heard, the next batch asks again.
+                drop(handle.pause([(self.source.as_str(), partition)]).now_or_never());
             }
             Ok::<_, BoxError>(Decision::CommitUpTo(worked.taken))
         };

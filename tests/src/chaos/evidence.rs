@@ -17,8 +17,12 @@ pub struct Evidence<'e> {
     pub plan: &'e Plan,
     /// The address of the cluster, past the proxies.
     pub bootstrap: &'e str,
+    /// The members' group.
+    pub group: String,
     /// The other topics, by role.
     pub topics: BTreeMap<&'static str, String>,
+    /// The name of the input.
+    pub input_name: String,
     /// What was produced.
     pub input: Vec<Stored>,
     /// What the members wrote down.

@@ -1,5 +1,7 @@
 //! `Feed` produces the input without the toolkit: some of it at once, the rest evenly over the time of the plan.
 
+mod sort;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -7,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer};
+
+use sort::Produced;
 
 use super::Dice;
 use super::clock::Clock;
@@ -32,10 +36,16 @@ pub(super) struct Flow {
     pub(super) records: usize,
     pub(super) keys: usize,
     pub(super) over: Duration,
+    pub(super) sort: Sort,
+    /// Where dead letters say that they come from.
+    pub(super) origin: String,
 }
 
+pub(super) use sort::APPLICATION;
+pub use sort::Sort;
+
 impl Feed {
-    /// Starts to produce. Keys are drawn at random; the value is the record's number within its key, from 0.
+    /// Starts to produce. Keys are drawn at random.
     pub(super) fn start(flow: Flow, dice: Dice, clock: Arc<Clock>) -> Self {
         Self { thread: thread::spawn(move || produce(&flow, dice, &clock)) }
     }
@@ -73,7 +83,8 @@ fn produce(flow: &Flow, mut dice: Dice, clock: &Clock) {
         while sent < flow.records && (sent as f64) < due {
             let key = dice.number(0..flow.keys);
             let number = numbers.entry(key).or_default();
-            send(&producer, &flow.topic, &format!("key-{key}"), &number.to_string());
+            let record = flow.sort.record(&mut dice, key, *number, sent, &flow.origin);
+            send(&producer, &flow.topic, &record);
             (*number, sent) = (*number + 1, sent + 1);
         }
         producer.poll(PAUSE);
@@ -82,9 +93,9 @@ fn produce(flow: &Flow, mut dice: Dice, clock: &Clock) {
     flushed.unwrap_or_else(|e| panic!("{} was not acknowledged: {e}", flow.topic));
 }
 
-fn send(producer: &BaseProducer, topic: &str, key: &str, value: &str) {
+fn send(producer: &BaseProducer, topic: &str, produced: &Produced) {
     let deadline = Instant::now() + PATIENCE;
-    let mut record = BaseRecord::to(topic).key(key).payload(value);
+    let mut record = produced.for_topic(topic);
     while let Err((e, unsent)) = producer.send(record) {
         let full = e == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
         assert!(full && Instant::now() < deadline, "producing to {topic} failed: {e}");

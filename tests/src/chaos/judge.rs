@@ -1,5 +1,11 @@
 //! Judges: what is wrong between what was produced, what was written down, and what was written out.
 
+mod counted;
+mod crashed;
+mod ordered;
+mod outage;
+mod redriven;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -8,6 +14,12 @@ use super::evidence::{Evidence, Life};
 use super::ledger::{Line, Lines, What};
 use super::plan::Role;
 use crate::harness::oracle::{Isolation, Stored};
+
+pub(super) use counted::nothing_lost;
+pub(super) use crashed::crash_loop;
+pub(super) use ordered::retry_order;
+pub(super) use outage::outage;
+pub(super) use redriven::redriven;
 
 /// How many examples of something wrong are told.
 const EXAMPLES: usize = 5;
@@ -212,9 +224,10 @@ mod tests {
 
     use super::*;
     use crate::chaos::evidence::End;
+    use crate::chaos::feed::Sort;
     use crate::chaos::ledger::{Entry, Ledger};
     use crate::chaos::order::Order;
-    use crate::chaos::plan::Plan;
+    use crate::chaos::plan::{Plan, any_group};
     use crate::chaos::protocol::Protocol;
 
     fn stored(offset: i64, key: &str, value: u64) -> Stored {
@@ -287,6 +300,8 @@ mod tests {
             partitions: 1,
             topics: &[],
             keys: 1,
+            records: Sort::Numbered,
+            group: any_group,
             order: Order::default(),
             steps: Vec::new(),
         };
@@ -300,7 +315,9 @@ mod tests {
             worker: &crate::chaos::kind::handler::BY_KEY,
             plan: &plan,
             bootstrap: "",
+            group: String::new(),
             topics: BTreeMap::new(),
+            input_name: String::new(),
             input: (0..4).map(|offset| stored(offset, "k", offset as u64)).collect(),
             lines: ledger.lines(),
             lives: lives.iter().map(life).collect(),

@@ -2,6 +2,8 @@
 
 pub(super) mod copy;
 pub(super) mod handler;
+pub(super) mod recover;
+pub(super) mod redrive;
 
 use super::order::Order;
 

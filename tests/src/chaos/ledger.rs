@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Who writes what is done to all.
+pub const NOBODY: char = '-';
+
 /// The account, in a file that all members append to.
 #[derive(Debug)]
 pub struct Ledger {
@@ -63,7 +66,7 @@ pub struct Line {
 }
 
 /// What a line tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// A handler was called.
     Begin,
@@ -87,9 +90,15 @@ pub enum What {
     Abandoned,
     /// As many records as its offset says would be repeated by a kill, more than ever before.
     Exposed,
+    /// A handler has failed.
+    Failed,
+    /// Something that members need is gone, from here on, which the topic names: told by whoever takes it away.
+    Down,
+    /// It is back.
+    Up,
 }
 
-const NAMES: [(What, &str); 11] = [
+const NAMES: [(What, &str); 14] = [
     (What::Begin, "begin"),
     (What::Finish, "finish"),
     (What::Commit, "commit"),
@@ -101,6 +110,9 @@ const NAMES: [(What, &str); 11] = [
     (What::Disrupted, "disrupted"),
     (What::Abandoned, "abandoned"),
     (What::Exposed, "exposed"),
+    (What::Failed, "failed"),
+    (What::Down, "down"),
+    (What::Up, "up"),
 ];
 
 impl What {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::ledger::Pen;
 use super::protocol::Protocol;
 
+/// The sign beside the ledger that what members depend on is down.
+pub(super) const DOWN: &str = "down";
+
 /// An order to a member process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order(BTreeMap<String, String>);
@@ -80,6 +83,11 @@ impl Order {
     /// If it does not say.
     pub fn protocol(&self) -> Protocol {
         Protocol::named(self.text("protocol"))
+    }
+
+    /// Whether what the member depends on is down now.
+    pub fn is_down(&self) -> bool {
+        self.get("ledger").is_some_and(|ledger| Path::new(ledger).with_file_name(DOWN).exists())
     }
 
     /// A pen for the ledger it names, and the member that it names.

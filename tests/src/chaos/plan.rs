@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::Dice;
+use super::feed::Sort;
 use super::order::Order;
 use super::protocol::Protocol;
+use crate::harness::unique;
 
 /// The plan of a seed.
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub struct Plan {
     pub topics: &'static [Role],
     /// How many keys the records have.
     pub keys: usize,
+    /// What the records are.
+    pub records: Sort,
+    /// The name of the group, given that of the input.
+    pub group: fn(&str) -> String,
     /// What the members are told beside the names of cluster, topics and group.
     pub order: Order,
     /// What happens, in order of time. Records flow from the start until a second after the last of it.
@@ -98,6 +104,23 @@ pub enum Event {
         /// For how long.
         lasts: Duration,
     },
+    /// A topic refuses every record: its `max.message.bytes` is 1.
+    Unwritable {
+        /// The role of the topic.
+        role: &'static str,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// What the members depend on is down, which they see by a sign beside the ledger: [`is_down`](super::Order::is_down).
+    Outage {
+        /// For how long.
+        lasts: Duration,
+    },
+}
+
+/// The name of a group that is known by nothing else.
+pub(super) fn any_group(_input: &str) -> String {
+    unique("billing")
 }
 
 impl Plan {

@@ -1,4 +1,4 @@
-//! The three ways in which members of a group agree on who reads what; a promise about groups holds in all of them.
+//! The ways in which members of a group agree on who reads what; a promise about groups holds in all three of them.
 
 use std::time::Duration;
 
@@ -16,11 +16,15 @@ pub enum Protocol {
     Cooperative,
     /// KIP-848.
     Consumer,
+    /// KIP-848 with the assignor that keeps partitions of one number together.
+    ConsumerRange,
 }
 
 impl Protocol {
-    /// All of them.
+    /// All of them, with the assignor that each has by default.
     pub const ALL: [Self; 3] = [Self::Range, Self::Cooperative, Self::Consumer];
+    /// Those that give partitions of one number to one member, in all topics with as many partitions.
+    pub const TOGETHER: [Self; 2] = [Self::Range, Self::ConsumerRange];
 
     /// The one of that name.
     ///
@@ -28,7 +32,11 @@ impl Protocol {
     ///
     /// If there is none.
     pub fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|one| one.name() == name).unwrap_or_else(|| panic!("no protocol {name}"))
+        Self::ALL
+            .into_iter()
+            .chain(Self::TOGETHER)
+            .find(|one| one.name() == name)
+            .unwrap_or_else(|| panic!("no protocol {name}"))
     }
 
     /// Its name.
@@ -37,6 +45,7 @@ impl Protocol {
             Self::Range => "range",
             Self::Cooperative => "cooperative",
             Self::Consumer => "consumer",
+            Self::ConsumerRange => "consumer-range",
         }
     }
 
@@ -56,15 +65,39 @@ impl Protocol {
     /// If the broker does not answer.
     pub fn group_on(self, bootstrap: &str, session: Duration) -> String {
         let group = unique("billing");
-        if self == Self::Consumer {
+        self.prepare(bootstrap, &group, session);
+        group
+    }
+
+    /// Sees to it that members of this group are taken for dead after `session`, as far as that is the broker's business.
+    ///
+    /// # Panics
+    ///
+    /// If the broker does not answer.
+    pub fn prepare(self, bootstrap: &str, group: &str, session: Duration) {
+        if self.is_new() {
             // The session is the group's here, not the member's.
             oracle::configure_group(
                 bootstrap,
-                &group,
+                group,
                 &[("consumer.session.timeout.ms", &millis(session)), ("consumer.heartbeat.interval.ms", "100")],
             );
         }
-        group
+    }
+
+    fn is_new(self) -> bool {
+        matches!(self, Self::Consumer | Self::ConsumerRange)
+    }
+
+    /// A cluster whose consumers are members of this protocol, for those whose options cannot be reached.
+    pub fn settle_all(self, kafka: Kafka, session: Duration) -> Kafka {
+        let kafka = match self {
+            Self::Range => kafka.set("partition.assignment.strategy", "range"),
+            Self::Cooperative => kafka.set("partition.assignment.strategy", "cooperative-sticky"),
+            Self::Consumer => kafka.set("group.protocol", "consumer"),
+            Self::ConsumerRange => kafka.set("group.protocol", "consumer").set("group.remote.assignor", "range"),
+        };
+        self.raw(session).into_iter().fold(kafka, |kafka, (key, value)| kafka.set(key, value))
     }
 
     /// A member that notices and commits within milliseconds.
@@ -83,6 +116,7 @@ impl Protocol {
             Self::Range => GroupProtocol::Classic(Assignor::Range),
             Self::Cooperative => GroupProtocol::Classic(Assignor::CooperativeSticky),
             Self::Consumer => GroupProtocol::Consumer { remote_assignor: None },
+            Self::ConsumerRange => GroupProtocol::Consumer { remote_assignor: Some("range".to_owned()) },
         }
     }
 
@@ -98,6 +132,7 @@ impl Protocol {
             Self::Range => config.set("partition.assignment.strategy", "range"),
             Self::Cooperative => config.set("partition.assignment.strategy", "cooperative-sticky"),
             Self::Consumer => config.set("group.protocol", "consumer"),
+            Self::ConsumerRange => config.set("group.protocol", "consumer").set("group.remote.assignor", "range"),
         };
         for (key, value) in self.raw(session) {
             config.set(key, value);
@@ -106,9 +141,9 @@ impl Protocol {
     }
 
     fn raw(self, session: Duration) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Consumer => Vec::new(),
-            _ => vec![("session.timeout.ms", millis(session)), ("heartbeat.interval.ms", "100".to_owned())],
+        match self.is_new() {
+            true => Vec::new(),
+            false => vec![("session.timeout.ms", millis(session)), ("heartbeat.interval.ms", "100".to_owned())],
         }
     }
 }

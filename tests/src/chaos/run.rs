@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::dice::Dice;
 use super::evidence::Evidence;
 use super::feed::{Feed, Flow};
+use super::judge::OUTPUT;
 use super::kind::Kind;
 use super::ledger::Ledger;
 use super::order::Order;
@@ -85,6 +86,8 @@ impl Runner {
             records: self.options.records,
             keys: plan.keys,
             over: plan.length() + Duration::from_secs(1),
+            sort: plan.records,
+            origin: names.topics.get(OUTPUT.name).cloned().unwrap_or_default(),
         };
         let clock = Arc::new(Clock::start());
         let feed = Feed::start(flow, Dice::of("feed", seed), clock.clone());
@@ -103,7 +106,9 @@ impl Runner {
             worker: self.options.worker,
             plan: &plan,
             bootstrap: self.cluster.bootstrap(),
+            group: names.group,
             topics: names.topics,
+            input_name: names.input.clone(),
             input: oracle::read_all(self.cluster.bootstrap(), &names.input, Isolation::ReadUncommitted),
             lines: ledger.lines(),
             lives,
@@ -136,7 +141,10 @@ impl Runner {
             topic
         };
         let topics = plan.topics.iter().map(|role| (role.name, create(role.name))).collect();
-        Names { input: create("input"), topics, group: plan.protocol.group_on(bootstrap, plan.session) }
+        let input = create("input");
+        let group = (plan.group)(&input);
+        plan.protocol.prepare(bootstrap, &group, plan.session);
+        Names { input, topics, group }
     }
 
     fn order(&self, plan: &Plan, names: &Names) -> Order {
@@ -155,9 +163,13 @@ impl Runner {
     fn settle(&self, stage: &mut Stage<'_>, plan: &Plan, names: &Names) -> Option<String> {
         let deadline = Instant::now() + SETTLES;
         let read = plan.topics.iter().filter(|role| role.is_read).map(|role| &names.topics[role.name]);
-        let read: Vec<&String> = read.chain([&names.input]).collect();
+        // The input first: what has gone from there to another topic is in that one by then.
+        let read: Vec<&String> = [&names.input].into_iter().chain(read).collect();
         loop {
             let waits = read.iter().find_map(|topic| self.lags(&names.group, topic));
+            if waits.is_some() && stage.is_given_up() {
+                return Some("too many members died by themselves".to_owned());
+            }
             let waits = waits.or_else(|| names.topics.values().find_map(|topic| self.is_open(topic)));
             match waits {
                 None => return None,
@@ -169,9 +181,10 @@ impl Runner {
 
     /// Why the group has not read the topic to its end.
     fn lags(&self, group: &str, topic: &str) -> Option<String> {
+        // The ends are the later ones: a record that is written to the same topic again, before it is committed, counts.
+        let committed = oracle::committed(self.cluster.bootstrap(), group, topic);
         let ends = oracle::end_offsets(self.cluster.bootstrap(), topic);
         let ends: BTreeMap<_, _> = ends.into_iter().filter(|(_, end)| *end > 0).collect();
-        let committed = oracle::committed(self.cluster.bootstrap(), group, topic);
         (committed != ends).then(|| format!("{committed:?} of {ends:?} is committed for {topic}"))
     }
 

@@ -1,10 +1,15 @@
 //! The scenarios, each a file: what the members are, what happens to them, who judges.
 
 mod at_least_once;
+mod crash_loop;
+mod dlq_nothing_lost;
 mod eos_brokers;
 mod eos_copy;
 mod eos_rebalance;
 mod eos_zombie;
+mod outage;
+mod redrive_kill;
+mod retry_order;
 
 use super::dice::Dice;
 use super::evidence::Evidence;
@@ -37,6 +42,11 @@ pub const SCENARIOS: &[Scenario] = &[
     eos_rebalance::SCENARIO,
     eos_brokers::SCENARIO,
     eos_zombie::SCENARIO,
+    retry_order::SCENARIO,
+    dlq_nothing_lost::SCENARIO,
+    outage::SCENARIO,
+    redrive_kill::SCENARIO,
+    crash_loop::SCENARIO,
 ];
 
 impl Scenario {

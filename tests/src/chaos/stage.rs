@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::evidence::{End, Life};
-use super::ledger::{Ledger, What};
-use super::order::Order;
+use super::ledger::{Entry, Ledger, NOBODY, What};
+use super::order::{DOWN, Order};
 use super::plan::{Event, Step};
 use super::process::Process;
-use crate::harness::{Cluster, Proxy};
+use crate::harness::{Cluster, Proxy, oracle};
 
 /// How long to pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -20,7 +20,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SIGN: Duration = Duration::from_millis(1_500);
 /// How long a member may take to end in good order.
 const ENDS: Duration = Duration::from_secs(30);
-/// How many members may die by themselves and be replaced.
+/// What `max.message.bytes` is for a topic that takes nothing, and by default.
+const NOTHING_FITS: &str = "1";
+const ALL_FIT: &str = "1048588";
+/// How many members may die by themselves and be replaced; after that nobody is.
 const MOST_DEATHS: usize = 30;
 
 /// Members and their cluster.
@@ -70,6 +73,10 @@ enum Later {
     ContinueBroker(usize),
     Open(usize),
     NoDelay,
+    /// The topic of this role takes records again.
+    Writable(&'static str),
+    /// What members depend on is back.
+    Up,
 }
 
 impl Later {
@@ -118,6 +125,11 @@ impl<'s> Stage<'s> {
     /// How many events have happened.
     pub(super) fn events(&self) -> usize {
         self.events
+    }
+
+    /// Whether so many members have died by themselves that nobody is started any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.deaths > MOST_DEATHS
     }
 
     /// Looks after the members until the time.
@@ -187,6 +199,18 @@ impl<'s> Stage<'s> {
                 self.proxies().for_each(|proxy| proxy.delay(by));
                 self.after(lasts, Later::NoDelay);
             }
+            Event::Unwritable { role, lasts } => {
+                self.wait_while(|stage| stage.is_to_come(Later::Writable(role)) || stage.lacks_a_broker());
+                self.tell(What::Down, role);
+                self.set_limit(role, NOTHING_FITS);
+                self.after(lasts, Later::Writable(role));
+            }
+            Event::Outage { lasts } => {
+                self.wait_while(|stage| stage.is_to_come(Later::Up));
+                self.tell(What::Down, "");
+                File::create(self.ledger.sign(DOWN)).unwrap_or_else(|e| panic!("no sign of an outage: {e}"));
+                self.after(lasts, Later::Up);
+            }
         }
     }
 
@@ -210,7 +234,36 @@ impl<'s> Stage<'s> {
             Later::ContinueBroker(whom) => self.cluster.node(whom).cont(),
             Later::Open(whom) => self.cluster.node(whom).proxy().open(),
             Later::NoDelay => self.proxies().for_each(|proxy| proxy.delay(Duration::ZERO)),
+            // Nobody is there to be told: not now.
+            Later::Writable(_) if self.lacks_a_broker() => self.after(PAUSE * 10, what),
+            Later::Writable(role) => {
+                self.set_limit(role, ALL_FIT);
+                self.tell(What::Up, role);
+            }
+            Later::Up => {
+                std::fs::remove_file(self.ledger.sign(DOWN)).unwrap_or_else(|e| panic!("an outage without end: {e}"));
+                self.tell(What::Up, "");
+            }
         }
+    }
+
+    fn is_to_come(&self, what: Later) -> bool {
+        self.later.iter().any(|(_, later)| *later == what)
+    }
+
+    /// Whether something that was done to a broker is still to be undone.
+    fn lacks_a_broker(&self) -> bool {
+        self.later.iter().any(|(_, what)| what.is_of_a_broker())
+    }
+
+    /// Writes down what is done to all.
+    fn tell(&self, what: What, of: &str) {
+        let entry = Entry { what, topic: of, partition: -1, offset: -1, key: "", value: "" };
+        self.ledger.pen(NOBODY).write(entry);
+    }
+
+    fn set_limit(&self, role: &str, bytes: &str) {
+        oracle::configure_topic(self.cluster.bootstrap(), self.order.text(role), &[("max.message.bytes", bytes)]);
     }
 
     fn after(&mut self, time: Duration, what: Later) {
@@ -223,7 +276,7 @@ impl<'s> Stage<'s> {
 
     /// The broker that something is to happen to, once nothing happens to another one. Whoever lives is disrupted by it.
     fn broker(&mut self, whom: usize) -> usize {
-        self.wait_while(|stage| stage.later.iter().any(|(_, what)| what.is_of_a_broker()));
+        self.wait_while(Self::lacks_a_broker);
         let living: Vec<char> = self.members.iter().map(|member| member.by).collect();
         living.into_iter().for_each(|by| self.disrupts(by));
         whom % self.cluster.nodes().len()
@@ -253,11 +306,12 @@ impl<'s> Stage<'s> {
     }
 
     fn scale(&mut self, wanted: usize) {
-        self.wanted = wanted;
+        self.wanted = if self.is_given_up() { 0 } else { wanted };
+        let wanted = self.wanted;
         while self.present() < wanted {
             self.start();
         }
-        let too_many = self.present() - wanted;
+        let too_many = self.present().saturating_sub(wanted);
         let on = self.members.iter_mut().rev().filter(|member| member.state == State::Runs);
         on.take(too_many).for_each(Member::ask_to_end);
     }
@@ -318,8 +372,9 @@ impl<'s> Stage<'s> {
         eprintln!("  member {by} died: {how}: {last}");
         self.life(by).end = End::Died(format!("{how}: {last}"));
         self.deaths += 1;
-        assert!(self.deaths <= MOST_DEATHS, "{MOST_DEATHS} members died by themselves, the last one of {how}: {last}");
-        if self.present() < self.wanted {
+        if self.is_given_up() {
+            self.wanted = 0;
+        } else if self.present() < self.wanted {
             // Not at once: what it died of may go on for a while.
             self.after(Duration::from_millis(300), Later::Start);
         }

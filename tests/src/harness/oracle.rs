@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-pub use groups::configure_group;
+pub use groups::{configure_group, configure_topic};
 pub use produce::{ToProduce, produce};
 pub use read::{Isolation, Stored, committed, end_offsets, end_offsets_as, read_all};
 pub(crate) use topics::brokers;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::Scenario;
 use crate::chaos::dice::Dice;
+use crate::chaos::feed::Sort;
 use crate::chaos::judge;
 use crate::chaos::kind::handler::{BY_KEY, COMMITS_WHAT_IS_POLLED, NO_BOUND};
 use crate::chaos::order::Order;
-use crate::chaos::plan::{Event, Plan, Steps, kill, suspend};
+use crate::chaos::plan::{Event, Plan, Steps, any_group, kill, suspend};
 use crate::chaos::protocol::Protocol;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -53,5 +54,15 @@ fn plan(dice: &mut Dice, events: usize) -> Plan {
     steps.then(shrinks, Event::Scale(2));
     let protocol = dice.in_turn(&Protocol::ALL);
     let order = Order::default().with("exposure", EXPOSURE);
-    Plan { protocol, session: SESSION, partitions: 6, topics: &[], keys: 100, order, steps: steps.done() }
+    Plan {
+        protocol,
+        session: SESSION,
+        partitions: 6,
+        topics: &[],
+        keys: 100,
+        records: Sort::Numbered,
+        group: any_group,
+        order,
+        steps: steps.done(),
+    }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::Scenario;
 use crate::chaos::dice::Dice;
+use crate::chaos::feed::Sort;
 use crate::chaos::judge;
 use crate::chaos::kind::copy::{CAREFUL, EXACTLY_ONCE, NO_OFFSETS, NO_REWIND};
 use crate::chaos::order::Order;
-use crate::chaos::plan::{Event, Plan, Steps, kill};
+use crate::chaos::plan::{Event, Plan, Steps, any_group, kill};
 use crate::chaos::protocol::Protocol;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -48,6 +49,8 @@ pub(super) fn of_copiers(dice: &Dice, steps: Steps) -> Plan {
         partitions: 4,
         topics: &[judge::OUTPUT],
         keys: 50,
+        records: Sort::Numbered,
+        group: any_group,
         order,
         steps: steps.done(),
     }
