@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use kafka_client::{ErrorKind, Kafka, Producer, RawRecord, Retry, SendError};
+use kafka_client::{Acks, ErrorKind, Fault, Kafka, Producer, RawRecord, Request, Retry, SendError};
 use tests::harness::oracle::{self, Stored};
 use tests::harness::{Breakable, Cluster, Node, eventually};
 use tokio::task::block_in_place;
@@ -203,4 +203,26 @@ async fn a_record_that_the_broker_refuses_was_not_written() {
     assert_eq!((error.error().kind(), error.error().partition()), (ErrorKind::UnknownTopic, Some(1)));
     assert!(!error.maybe_written());
     assert_eq!(given::log(&lines).len() + given::log(&small).len(), 0);
+}
+
+/// librdkafka reports records as delivered that it has no offset of. One kind of them are those that it concludes to be
+/// written because later ones are, and a broker that has just started proves it wrong. Another kind comes here: "you have
+/// written that before".
+#[tokio::test]
+async fn a_report_without_an_offset_is_no_delivery() {
+    const DUPLICATE_SEQUENCE_NUMBER: Fault = Fault::Code(46);
+    let kafka = Kafka::embedded().unwrap();
+    let broker = kafka.embedded_broker().unwrap();
+    broker.create_topic("lines", 1).unwrap();
+    let producer = built(kafka.producer());
+    let record = || RawRecord::new("lines", None, Some(b"once".to_vec()));
+    assert_eq!(producer.send(record()).await.unwrap().offset(), 0);
+    broker.fail_requests(Request::Produce, DUPLICATE_SEQUENCE_NUMBER, 1).unwrap();
+    let error = producer.send(record()).await.unwrap_err();
+    assert!(error.maybe_written() && error.error().retry() == Retry::Temporary, "{error:?}");
+    assert_eq!(error.record().unwrap().value.as_deref(), Some(&b"once"[..]));
+    // The next one has an offset again; and with acks=0 none has, and nothing else is to be had.
+    assert!(producer.send(record()).await.unwrap().offset() > 0);
+    let blind = built(kafka.producer().acks(Acks::None).idempotence(false));
+    assert_eq!(blind.send(record()).await.unwrap().offset(), -1);
 }

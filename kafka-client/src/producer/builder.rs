@@ -220,6 +220,7 @@ impl ProducerBuilder {
             Some(0) => None,
             wait_ms => Some(wait_ms.map_or(DEFAULT_DELIVERY_TIMEOUT, Duration::from_millis)),
         };
+        let first_offset = if settings.get("acks") == Some("0") { i64::MIN } else { 0 };
         let client = Client::new(Role::Producer, settings.iter()).map_err(Error::native)?;
         let core = Arc::new(Core::new(limits));
         let control = Arc::new(control);
@@ -231,6 +232,7 @@ impl ProducerBuilder {
             runners: runners.clone(),
             control: control.clone(),
             intercepted: !self.interceptors.is_empty(),
+            first_offset,
             local: Local::default(),
         };
         let shared = Shared {

@@ -82,6 +82,8 @@ pub(super) struct Events {
     pub(super) control: Arc<Control>,
     /// Whether interceptors have seen the records.
     pub(super) intercepted: bool,
+    /// Below which an offset is none; with `acks=0` there is none to be told.
+    pub(super) first_offset: i64,
     pub(super) local: Local,
 }
 
@@ -163,6 +165,7 @@ impl Events {
             hooked: self.runners.hooked(),
             intercepted: self.intercepted,
             headers_used: self.control.headers_used.load(Ordering::Relaxed),
+            first_offset: self.first_offset,
             poison: self.control.poison.as_ref(),
         };
         let plain = !unusual.hooked && !unusual.headers_used && !tracing::enabled!(tracing::Level::TRACE);
@@ -170,7 +173,7 @@ impl Events {
         // In locals, so that they stay in registers from one record to the next.
         let (mut delivered, mut of_epoch_1, mut bytes) = (0, 0, 0);
         event.for_each_delivery(|message, token| {
-            if !plain || message.failed() {
+            if !plain || message.failed() || message.offset() < unusual.first_offset {
                 return local.unusual(core, message, token.owner(), token.epoch(), &unusual);
             }
             delivered += 1;
@@ -202,6 +205,8 @@ struct Unusual<'a> {
     intercepted: bool,
     /// Some records have headers.
     headers_used: bool,
+    /// Below which an offset is none.
+    first_offset: i64,
     /// The records belong to a transaction.
     poison: Option<&'a Poison>,
 }
@@ -231,7 +236,7 @@ impl Local {
         if unusual.headers_used {
             self.settled.bytes += header_bytes(message);
         }
-        let outcome = outcome(message, unusual.intercepted);
+        let outcome = outcome(message, unusual);
         let totals = &mut self.settled.totals[epoch];
         if let (Some(poison), Err(error)) = (unusual.poison, &outcome) {
             poison.taint(error);
@@ -314,9 +319,9 @@ impl Local {
     }
 }
 
-fn outcome(message: MessageRef<'_>, intercepted: bool) -> Outcome {
-    if message.failed() {
-        return Err(failure(message, intercepted));
+fn outcome(message: MessageRef<'_>, unusual: &Unusual<'_>) -> Outcome {
+    if message.failed() || message.offset() < unusual.first_offset {
+        return Err(failure(message, unusual.intercepted));
     }
     tracing::trace!(
         topic = message.topic(),
@@ -336,7 +341,14 @@ fn delivered_as(message: MessageRef<'_>) -> Delivered {
 fn failure(message: MessageRef<'_>, intercepted: bool) -> SendError {
     let error = match message.report_error() {
         Err(error) => Error::native(error),
-        Ok(()) => Error::new(crate::ErrorKind::Broker, "failed without a reason"),
+        // librdkafka takes a batch for written once a later one of its partition is acknowledged, whatever the answer to the
+        // batch itself was (`rd_kafka_dr_implicit_ack`). But a broker that has just started knows nothing of a producer, and
+        // takes its second batch without the first, which it has refused. It was seen to lose records.
+        Ok(()) => {
+            let text =
+                "acknowledged without an offset: a later record of the partition was, and this one may be missing";
+            Error::new(crate::ErrorKind::Broker, text).with_retry(crate::Retry::Temporary)
+        }
     };
     let error = error.with_topic(message.topic()).with_partition(Some(message.partition()));
     let maybe_written = message.status() != Status::NotPersisted;

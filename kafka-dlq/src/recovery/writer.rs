@@ -47,18 +47,6 @@ impl Writer {
                 Ok(delivery) => last_wait(&record, delivery).await?,
                 Err(error) => Err(error),
             };
-            // librdkafka takes a batch for written when a later one of its partition is acknowledged, whatever the answer to
-            // the batch itself was. But a broker that has just started knows nothing of a producer, and takes its second
-            // batch without the first, which it has refused. Such an acknowledgement has no offset: to write the record
-            // again can do no more than repeat it.
-            if outcome.as_ref().is_ok_and(|delivered| delivered.offset() < 0) {
-                tracing::warn!(
-                    to = raw.topic(),
-                    ?record,
-                    "a write was acknowledged without an offset; writing it again"
-                );
-                outcome = last_wait(&record, producer.send(&raw)).await?;
-            }
             let (mut pause, mut stuck) = (PAUSE, None);
             while let Err(error) = outcome {
                 stuck.get_or_insert_with(|| writer.tally.stuck());
