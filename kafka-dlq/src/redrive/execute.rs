@@ -81,9 +81,9 @@ impl Redrive {
         state: &Arc<State>,
         shutdown: &mut (impl Future + Unpin),
     ) -> Result<(), Error> {
-        let steering: OnceLock<ConsumerHandle> = OnceLock::new();
+        let steering: Arc<OnceLock<ConsumerHandle>> = Arc::default();
         let most = self.rate.map_or(BATCH, |rate| ((rate * SPREAD.as_secs_f64()) as usize).clamp(1, BATCH));
-        let undone = state.clone();
+        let (undone, steers) = (state.clone(), steering.clone());
         let steering = &steering;
         let work = |batch: Batch<Received<(), ()>>, transaction: Transaction| async move {
             let worked = self.batch(&batch, &transaction, surveyed, state).await?;
@@ -99,7 +99,13 @@ impl Redrive {
             .exactly_once(self.group())
             .from(&Topic::new(self.source.as_str(), NoKey, NoKey))
             .max_records(most)
-            .on_undone(move |_| undone.undo())
+            .on_undone(move |what| {
+                undone.undo();
+                // What was paused at its end goes back to before that.
+                if let Some(handle) = steers.get() {
+                    drop(handle.resume(what.partitions().iter().cloned()).now_or_never());
+                }
+            })
             .consumer(move |consumer| consumer.max_batch_records(most.max(100)))
             .process(work)
             .build()
