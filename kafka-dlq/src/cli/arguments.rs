@@ -107,7 +107,7 @@ pub(super) enum Verb {
     },
     /// Send dead letters back: a dry run, unless told to --execute
     Redrive(Box<Redrive>),
-    /// Mark dead letters that nobody wants back, in the topic <topic>.discarded: a dry run, unless told to --execute
+    /// Mark dead letters that nobody wants back, in the topic TOPIC.discarded: a dry run, unless told to --execute
     Discard {
         topic: String,
         /// Why; stands in the mark, with who and when

@@ -10,7 +10,7 @@
 //! | `dlq.first-failure`, `dlq.failed-at` | when the first and the last of them failed, in milliseconds |
 //! | `dlq.reason`, `dlq.group` | why it is here, as one word; the consumer group that failed |
 //! | `dlq.class`, `dlq.message`, `dlq.cause-class`, `dlq.trace` | the error |
-//! | `dlq.redrives` | how often it was sent back (written when it is sent back, kept by [`write`]) |
+//! | `dlq.redrives` | how often it was sent back (written when it is sent back, kept by [`write()`]) |
 //!
 //! Numbers are decimal text. Each name stands once: a later hop replaces what an earlier one wrote and keeps the origin.
 //! Coordinates and times are never cut; texts share what is left of the limit, in the order reason, class, group,
@@ -50,7 +50,7 @@ pub(crate) const SHAPE: Shape = Shape {
     ],
 };
 
-/// How many bytes the names and values of [`write`] take at most.
+/// How many bytes the names and values of [`write()`] take at most.
 pub const MAX_BYTES: usize = 1024;
 
 pub(crate) const TOPIC: &str = "dlq.topic";
@@ -74,7 +74,7 @@ pub(crate) const TRACE: &str = "dlq.trace";
 /// How often a record was sent back; survives the next failure.
 pub(crate) const REDRIVES: &str = "dlq.redrives";
 
-/// What [`write`] replaces, and what is taken off on the way back.
+/// What [`write()`] replaces, and what is taken off on the way back.
 pub(crate) const NAMES: [&str; 18] = [
     TOPIC,
     PARTITION,
@@ -101,7 +101,7 @@ pub fn write(failure: &Failure<'_>, headers: &mut Headers) {
     write_within(failure, headers, MAX_BYTES);
 }
 
-/// As [`write`], with another limit, in bytes of names and values: a larger one for longer traces. Coordinates and times
+/// As [`write()`], with another limit, in bytes of names and values: a larger one for longer traces. Coordinates and times
 /// are written even where they alone exceed it.
 pub fn write_within(failure: &Failure<'_>, headers: &mut Headers, max_bytes: usize) {
     let before = Before::read(headers);
