@@ -48,6 +48,7 @@ pub mod dialect;
 mod dead_letter;
 mod reader;
 #[cfg(feature = "registry")]
+#[cfg_attr(not(feature = "expressions"), allow(dead_code, reason = "only expressions write values"))]
 mod values;
 #[cfg(not(feature = "registry"))]
 #[path = "values/none.rs"]

@@ -1,39 +1,37 @@
-//! What stands in for [`Values`] without the feature `registry`: there are none.
+//! What stands in for [`Values`] without the feature `registry`: nobody makes one.
+
+#![allow(dead_code, clippy::unused_async, clippy::unnecessary_wraps, reason = "it has the shape of the other one")]
 
 use kafka_client::{BoxError, RawRecord};
 
 use crate::error::Error;
 
-pub(crate) const PASSES: usize = 0;
+pub(crate) const PASSES: usize = 8;
 
 #[derive(Clone)]
-pub(crate) enum Values {}
+pub(crate) struct Values(());
 
 impl Values {
     pub(crate) fn check(&self, _: &RawRecord) -> Result<(), BoxError> {
-        match *self {}
+        Ok(())
     }
 
     pub(crate) fn is_behind(&self) -> bool {
-        match *self {}
+        false
     }
 
-    #[expect(clippy::unused_async, reason = "the other one waits")]
     pub(crate) async fn resolve(&self) -> Result<(), Error> {
-        match *self {}
+        Ok(())
     }
 }
 
 #[cfg(feature = "expressions")]
 impl Values {
-    pub(crate) fn decoded(&self, _: Option<&[u8]>, _: &str, _: Part) -> Option<serde_json::Value> {
-        match *self {}
+    pub(crate) fn decoded(&self, _: Option<&[u8]>, _: &str, _: kafka_client::serde::Part) -> Option<serde_json::Value> {
+        None
     }
 
-    pub(crate) fn written(&self, _: serde_json::Value, _: Option<&[u8]>, _: &str) -> Result<Vec<u8>, BoxError> {
-        match *self {}
+    pub(crate) fn written(&self, value: serde_json::Value, _: Option<&[u8]>, _: &str) -> Result<Vec<u8>, BoxError> {
+        Ok(value.to_string().into_bytes())
     }
 }
-
-#[cfg(feature = "expressions")]
-use kafka_client::serde::Part;
