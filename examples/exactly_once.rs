@@ -40,7 +40,7 @@ async fn count(kafka: &Kafka, departures: &Departures, delays: &Delays) -> Resul
             }
             println!("counted {} departures, and not committed them", batch.len());
             // Time to be killed in.
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(100)).await;
             Ok(())
         })
         .build()?;
