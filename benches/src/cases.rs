@@ -701,6 +701,6 @@ pub(crate) fn named(name: &str) -> Vec<&'static Case> {
 
 /// One line a case, for people.
 pub(crate) fn list() -> String {
-    let lines = CASES.iter().map(|case| format!("  {:<22} {} ({})\n", case.name, case.about, case.baseline.name));
+    let lines = CASES.iter().map(|case| format!("  {:<22}  {} ({})\n", case.name, case.about, case.baseline.name));
     format!("cases, and what each is compared with:\n{}", lines.collect::<String>())
 }
