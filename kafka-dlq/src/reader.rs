@@ -105,10 +105,9 @@ pub(crate) async fn warm(
             ControlFlow::Continue(())
         };
         read(kafka, topic, spans, each).await?;
-        if !values.is_behind() {
-            return Ok(());
+        if !values.resolve().await? {
+            break;
         }
-        values.resolve().await?;
     }
     Ok(())
 }

@@ -97,10 +97,9 @@ impl Values {
     pub(crate) async fn fetched(&self, bytes: Option<&[u8]>, topic: &str, part: Part) -> Option<Value> {
         for _ in 0..PASSES {
             let value = self.decoded(bytes, topic, part);
-            if value.is_some() || !self.is_behind() {
+            if value.is_some() || !self.resolve().await.ok()? {
                 return value;
             }
-            self.resolve().await.ok()?;
         }
         None
     }
@@ -160,15 +159,18 @@ impl Values {
     }
 
     /// Whether something was asked that is not known yet.
-    pub(crate) fn is_behind(&self) -> bool {
+    fn is_behind(&self) -> bool {
         !self.inner.missed.lock().is_empty() || !self.inner.asked.lock().is_empty()
     }
 
-    /// Asks the registry for what is not known yet. Afterwards the same decision is made again.
+    /// Asks the registry for what is not known yet; whether there was anything, so that the same decision is made again.
     ///
     /// # Errors
     /// When the registry cannot be asked: an outage is nothing that a record could be judged by.
-    pub(crate) async fn resolve(&self) -> Result<(), Error> {
+    pub(crate) async fn resolve(&self) -> Result<bool, Error> {
+        if !self.is_behind() {
+            return Ok(false);
+        }
         let missed = std::mem::take(&mut *self.inner.missed.lock());
         for miss in missed {
             answered(miss.resolve().await)?;
@@ -191,7 +193,7 @@ impl Values {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn schema(&self, id: i32) -> Option<Arc<RegisteredSchema>> {

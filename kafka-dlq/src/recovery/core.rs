@@ -65,6 +65,19 @@ impl Tries {
         Self { attempts, first_failure: first, before: (attempts, first) }
     }
 
+    /// Counts a failure; what a decision goes by.
+    fn failed(&mut self, record: &RawReceived) -> Tried {
+        let now = SystemTime::now();
+        self.attempts = self.attempts.saturating_add(1);
+        Tried {
+            attempts: self.attempts,
+            first_failure: *self.first_failure.get_or_insert(now),
+            written: record.timestamp(),
+            now,
+            random: fastrand::f64(),
+        }
+    }
+
     pub(crate) fn set_back(&mut self) {
         (self.attempts, self.first_failure) = self.before;
     }
@@ -282,16 +295,7 @@ impl Core {
             // The other side has answered: this is the record's own fault.
             _ => pass.probed(true),
         }
-        let now = SystemTime::now();
-        tries.attempts = tries.attempts.saturating_add(1);
-        let first_failure = *tries.first_failure.get_or_insert(now);
-        let tried = Tried {
-            attempts: tries.attempts,
-            first_failure,
-            written: record.timestamp(),
-            now,
-            random: fastrand::f64(),
-        };
+        let tried = tries.failed(record);
         let step = decision.step(&tried, self.means(place));
         tracing::debug!(?record, attempts = tries.attempts, ?step, error = %fault.error, "a record has failed");
         match step {
@@ -304,7 +308,7 @@ impl Core {
             }
             Step::Later(delay) => {
                 self.tally.retried("retry_topic");
-                let due = now.checked_add(delay).and_then(|due| due.duration_since(UNIX_EPOCH).ok());
+                let due = tried.now.checked_add(delay).and_then(|due| due.duration_since(UNIX_EPOCH).ok());
                 // Rounded up: never early.
                 let due = due.map_or(NEVER - 1, |due| i64::try_from(due.as_millis()).map_or(NEVER - 1, |ms| ms + 1));
                 self.later(record, tries, &fault, place, due).await.map(After::Done)
@@ -337,18 +341,8 @@ impl Core {
             tries.set_back();
             return Ok(None);
         }
-        let now = SystemTime::now();
         let mut tried = *tries;
-        tried.attempts = tried.attempts.saturating_add(1);
-        let first_failure = *tried.first_failure.get_or_insert(now);
-        let known = Tried {
-            attempts: tried.attempts,
-            first_failure,
-            written: record.timestamp(),
-            now,
-            random: fastrand::f64(),
-        };
-        match decision.clone().step(&known, self.means(Place::Source)) {
+        match decision.clone().step(&tried.failed(record), self.means(Place::Source)) {
             Step::Again(delay) => {
                 *tries = tried;
                 self.tally.failed(fault.class);

@@ -183,10 +183,9 @@ impl Redrive {
         let mut verdict = surveyed.verdict(&self.orders, letter, now);
         if let Some(values) = &self.orders.values {
             for _ in 0..PASSES {
-                if !values.is_behind() {
+                if !values.resolve().await? {
                     break;
                 }
-                values.resolve().await?;
                 verdict = surveyed.verdict(&self.orders, letter, now);
             }
         }

@@ -50,10 +50,9 @@ impl Redrive {
         // What the registry had to be asked for is known in the next pass.
         if let Some(values) = &self.orders.values {
             for _ in 1..PASSES {
-                if !values.is_behind() {
+                if !values.resolve().await? {
                     break;
                 }
-                values.resolve().await?;
                 report = self.dry_pass(&surveyed).await?;
             }
         }

@@ -16,12 +16,8 @@ impl Values {
         Ok(())
     }
 
-    pub(crate) fn is_behind(&self) -> bool {
-        false
-    }
-
-    pub(crate) async fn resolve(&self) -> Result<(), Error> {
-        Ok(())
+    pub(crate) async fn resolve(&self) -> Result<bool, Error> {
+        Ok(false)
     }
 }
 
