@@ -32,6 +32,8 @@ mod lane;
 mod state;
 mod running;
 mod exposure;
+mod outbox;
+mod transacting;
 mod suspects;
 mod at_risk;
 #[allow(unreachable_pub, reason = "`internals` shows it to the benchmarks")]
@@ -61,6 +63,7 @@ pub use interceptor::{ConsumerInterceptor, Incoming};
 pub use joined::{BatchRouteHandler, RouteHandler};
 pub(crate) use kept::Kept;
 pub use listener::{Assigned, BoxError, RebalanceListener, StartAt};
+pub(crate) use outbox::{Draft, OnCommit};
 pub use received::{FailedRecord, RawBatch, RawReceived, RawRef, Received, Undecoded};
 pub use report::ConsumerReport;
 pub use run::Consumer;

@@ -58,8 +58,8 @@ pub use record::{RawRecord, Record, Sendable};
 pub use security::Security;
 pub use topic::Topic;
 pub use transaction::{
-    Batch, Decision, ExactlyOnce, ExactlyOnceBuilder, Handed, Pipeline, Poisoned, ReadyPipeline, Transaction,
-    TransactionalProducer, TransactionalProducerBuilder, TransactionalRoutes, Undone,
+    Batch, Decision, ExactlyOnce, ExactlyOnceBuilder, Pipeline, Poisoned, ReadyPipeline, Transaction,
+    TransactionalProducer, TransactionalProducerBuilder, Undone,
 };
 
 /// For `benches` of this workspace alone; no promise is made about it.

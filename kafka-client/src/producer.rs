@@ -36,6 +36,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub(crate) use attempt::as_bytes;
 pub use batch::{BatchError, BatchFailure};
 pub use builder::{Acks, Compression, ProducerBuilder};
 pub(crate) use callbacks::panic_text;

@@ -8,6 +8,8 @@
 
 //!
 //!   ExactlyOnce: consumer ──▶ sessions (one a lane, each with a producer): batches ──▶ the user's code ──▶ Transaction
+//!
+//!   a consumer with `Guarantee::ExactlyOnce`: what handlers send waits for the transaction that commits what is finished
 //! ```
 
 mod producer;
@@ -22,10 +24,13 @@ mod batch;
 mod touched;
 mod patience;
 mod hook;
-mod routes;
 
 pub use batch::{Batch, Decision, Poisoned, Undone};
+pub(crate) use engine::{Customize, Engine, Recipe};
+pub(crate) use failure::{Ended, Failure};
 pub use handle::Transaction;
+pub(crate) use patience::{Patience, Verdict};
 pub use producer::{TransactionalProducer, TransactionalProducerBuilder};
-pub use routes::{Handed, TransactionalRoutes};
+pub(crate) use runner::made_up;
 pub use runner::{ExactlyOnce, ExactlyOnceBuilder, Pipeline, ReadyPipeline};
+pub(crate) use stage::Offsets;

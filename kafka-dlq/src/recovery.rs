@@ -83,6 +83,11 @@ const DEFAULT_KEYS: usize = 10;
 /// A record of the retry topic has that topic's coordinates; the headers `dlq.topic`, `dlq.partition` and `dlq.offset` have
 /// the original ones.
 ///
+/// # Exactly once
+/// On a consumer with [`Guarantee::ExactlyOnce`](kafka_client::Guarantee::ExactlyOnce), what a handler sends through its
+/// record's [`transaction`](kafka_client::Received::transaction), dead letters, hops to the retry topic and offsets are in one
+/// transaction. What an attempt sent that failed does not count, and [`Order::KeepOrder`] has no window left.
+///
 /// What fails after the handler has returned (its [`Completion`](kafka_client::Completion)) is not recovered.
 #[must_use = "a recovery does nothing until it wraps a handler"]
 pub struct Recovery<P> {
@@ -177,7 +182,9 @@ impl<P> Recovery<P> {
     }
 
     /// Sets when failures count as an outage, overriding the default of 10 different keys within 10 s and half of the calls.
-    /// While it lasts nothing is taken, one record at a time is tried, no attempt counts and nothing is dead-lettered.
+    /// While it lasts nothing is taken, one record at a time is tried, no attempt counts and nothing is dead-lettered. A record
+    /// whose attempts are used up is not dead-lettered before another one was handled, or a second has passed: it may be
+    /// among the first that an outage makes fail.
     pub fn breaker(mut self, breaker: Breaker) -> Self {
         self.settings.breaker = Some(breaker);
         self

@@ -38,7 +38,9 @@ pub enum Order {
     /// Records of a key are handled for the first time with success in the order of their partition, through retries,
     /// dead letters, restarts and rebalances. A key goes on when its record is dead-lettered. There is one window in
     /// which the order can break: the write of a record to the retry topic fails for good (`delivery_timeout`, 5 minutes)
-    /// while that of a later one of its key succeeds, and the process dies before the first was written again.
+    /// while that of a later one of its key succeeds, and the process dies before the first was written again. Exactly once
+    /// ([`Guarantee::ExactlyOnce`](kafka_client::Guarantee::ExactlyOnce)) there is none: both are in the transaction that
+    /// commits their offsets, or neither.
     #[default]
     KeepOrder,
     /// A newer one makes it obsolete: it is finished unhandled, and counted. For records that hold a whole state.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_client::{
-    BoxError, Decision, Error, ErrorKind, Json, Kafka, Pipeline, Received, Topic, TopicPartition, Transaction, Utf8,
-};
+use kafka_client::{BoxError, Decision, Error, ErrorKind, Kafka, Pipeline, Received, Topic, TopicPartition, Utf8};
 use parking_lot::Mutex;
 use tests::harness::oracle::{self, Isolation};
 use tests::harness::{Cluster, eventually, unique};
@@ -290,37 +288,13 @@ async fn settings_that_contradict_each_other_are_refused_by_name() {
     assert!(refused(start().transactional_id("")).contains("transactional.id"));
     let plain = kafka.producer().set("transactional.id", "t").build().expect_err("not in transactions").to_string();
     assert!(plain.contains("transactional.id=t") && plain.contains("transactional_producer"), "{plain}");
-    let routed = kafka.consumer("g").guarantee(kafka_client::Guarantee::ExactlyOnce);
     let routed =
-        routed.route(&topic, async |_: Input| Ok::<_, Error>(())).build().expect_err("no transactions").to_string();
-    assert!(routed.contains("exactly_once"), "{routed}");
+        refused(start().consumer(|consumer| consumer.route(&topic_of_routes(), async |_: Input| Ok::<_, Error>(()))));
+    assert!(routed.contains("route(") && routed.contains("exactly-once"), "{routed}");
 }
 
-/// The same as a consumer's routes, with a transaction to send in: handlers of their own types for several topics.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handlers_of_several_topics_send_in_the_transaction_of_their_offsets() {
-    let (one, other) = (given::topic("one", 2), given::topic("other", 3));
-    let (to, group) = (given::topic("to", 1), unique("routes"));
-    fill(&one, 500).await;
-    let numbers: Topic<Utf8, Json<u64>> = Topic::new(other.name(), Utf8, Json::new());
-    fill(&other, 300).await;
-    let (out, twice) = (to.clone(), to.clone());
-    let routes = given::kafka()
-        .exactly_once(group)
-        .route(&one, move |record: Input, tx: Transaction| {
-            let out = out.clone();
-            async move { Ok(tx.send(out.record(record.key(), &format!("one {}", record.value()))).await?) }
-        })
-        .route(&numbers, move |record: Received<String, u64>, tx: Transaction| {
-            let out = twice.clone();
-            async move { Ok(tx.send(out.record(record.key(), &format!("twice {}", record.value() * 2))).await?) }
-        })
-        .with(|pipeline| pipeline.commit_interval(Duration::from_millis(20)));
-    let running = start!(routes);
-    eventually("all is handled", SOON, async || committed(&to).len() >= 800).await;
-    running.stop().await;
-    let expected = (0..500).map(|n| format!("one {n}")).chain((0..300).map(|n| format!("twice {}", n * 2)));
-    assert_eq!(counts(&to), expected.map(|value| (value, 1)).collect());
+fn topic_of_routes() -> Lines {
+    Topic::new("routed", Utf8, Utf8)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

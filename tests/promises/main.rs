@@ -26,6 +26,7 @@ mod ending_while_joining;
 mod evicted_while_draining;
 mod exactly_once;
 mod exactly_once_faults;
+mod exactly_once_handlers;
 mod exactly_once_moves;
 mod finished_is_committed;
 mod flights_formats;

@@ -59,6 +59,45 @@ async fn during_an_outage_one_record_at_a_time_is_tried_and_none_is_blamed() {
     assert_eq!((stored(&dead).len(), stored(&retries).len()), (0, 0), "no dead letter, and no attempt lost");
 }
 
+/// All attempts are used up by the first failure, and the first failures are those that tell of the outage: they are not blamed
+/// for it either. One that fails alone is.
+#[tokio::test]
+async fn the_first_failures_of_an_outage_are_not_dead_lettered_though_no_attempt_is_left() {
+    const RECORDS: usize = 30;
+    let (kafka, source, group) = (given::kafka(), given::topic("first", 2), unique("first"));
+    let dead = unique("first.dlq");
+    let (down, handled) = (Arc::new(AtomicBool::new(true)), Taken::new());
+    let (is_down, taken) = (down.clone(), handled.clone());
+    let handler = move |record: Received<String, String>| {
+        let number: usize = record.value().parse().unwrap();
+        let fails = is_down.load(Ordering::SeqCst) || number == RECORDS;
+        if !fails {
+            taken.push(number);
+        }
+        async move {
+            // Not all at the same moment.
+            tokio::time::sleep(Duration::from_millis(number as u64 * 10)).await;
+            if fails { Err(Trouble::Busy) } else { Ok(()) }
+        }
+    };
+    let recovery = Recovery::retry(Backoff::fixed(Duration::from_millis(10)).attempts(1))
+        .breaker(Breaker::over_keys(10).probe_every(Duration::from_millis(50)))
+        .dead_letter(&dead);
+    send(&kafka, (0..RECORDS).map(|n| given::raw(&source, n, n))).await;
+    let consumer = quick(&kafka, &group).route_concurrent(&source, Concurrency::by_key(32), recovery.wrap(handler));
+    let running = Member::start(consumer);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    down.store(false, Ordering::SeqCst);
+    all_committed(&group, source.name()).await;
+    assert_eq!(handled.all().into_iter().collect::<BTreeSet<_>>().len(), RECORDS);
+    assert_eq!(stored(&dead).len(), 0, "no dead letter");
+    // Nothing else goes on, or everything is well but this.
+    send(&kafka, [given::raw(&source, RECORDS, RECORDS)]).await;
+    all_committed(&group, source.name()).await;
+    running.stop().await;
+    assert_eq!(stored(&dead).len(), 1);
+}
+
 /// The control: the same outage without a breaker.
 #[tokio::test]
 async fn without_a_breaker_an_outage_makes_dead_letters_of_healthy_records() {

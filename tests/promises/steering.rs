@@ -1,11 +1,12 @@
 //! A running consumer can be steered and looked into: pause, resume, seek, lag, health; and its handlers are watched.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use kafka_client::{
-    Assigned, BoxError, ConsumerBuilder, Error, ErrorKind, OnStuck, RebalanceListener, Received, RunningConsumer,
-    StartAt, StartFrom, Topic, TopicPartition, Utf8,
+    Assigned, BoxError, ConsumerBuilder, ConsumerHandle, Error, ErrorKind, OnStuck, RebalanceListener, Received,
+    RunningConsumer, StartAt, StartFrom, Topic, TopicPartition, Utf8,
 };
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -50,6 +51,36 @@ async fn a_spawned_consumer_ends_in_good_order_when_it_is_stopped_or_dropped_and
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Handler, Some(10)), "{error}");
     assert_eq!(error.group(), Some(&*group));
     assert_eq!(seen.all(), [TopicPartition::new(topic.name(), 0)]);
+}
+
+/// The consumer waits for its handlers when it ends, and they may be waiting for it.
+#[tokio::test]
+async fn a_handler_that_asks_its_own_consumer_while_that_ends_is_answered_and_finishes() {
+    let (topic, group) = (given::topic("orders", 1), unique("billing"));
+    fill(&topic, 0, 1);
+    let (own, begun) = (Arc::new(OnceLock::<ConsumerHandle>::new()), Taken::new());
+    let (asks, begins) = (own.clone(), begun.clone());
+    let handler = move |record: Received<String, String>| {
+        let asks = asks.clone();
+        begins.push(());
+        async move {
+            let handle = asks.get().expect("it runs").clone();
+            while handle.health().ready {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let partitions = handle.partitions().await?;
+            assert_eq!(partitions.len(), 1);
+            handle.pause([record.topic_partition()]).await
+        }
+    };
+    let consumer = quick(&given::kafka(), &group).drain_timeout(Duration::from_secs(60)).route(&topic, handler);
+    let consumer = consumer.build().unwrap();
+    own.set(consumer.handle()).unwrap();
+    let running = consumer.spawn();
+    eventually("it is being handled", SOON, async || begun.len() == 1).await;
+    let report = tokio::time::timeout(SOON, running.stop()).await.expect("it ends").unwrap();
+    assert_eq!((report.handled, report.unfinished), (1, 0));
+    commits(&group, &topic, &[(0, 1)]).await;
 }
 
 fn handler(

@@ -15,8 +15,10 @@ use super::offset_map::OffsetMap;
 use super::suspects::{self, Mark, Suspects};
 use super::tracker::Tracker;
 use crate::error::{Error, ErrorKind};
+use crate::native::admin::Requests;
+use crate::native::admin::offsets::{Listed, Spec};
 use crate::native::client::{EARLIEST, LATEST};
-use crate::native::{Client, Code, Entry, NativeError, Partitions};
+use crate::native::{Client, Code, Entry, NativeError, Partitions, Queue};
 use crate::partition::TopicPartition;
 use crate::producer::panic_text;
 
@@ -207,14 +209,17 @@ pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result
 }
 
 /// Moves a partition to where the group has committed, or without that to `first`. Transactions that are about to end are
-/// waited for (KIP-447).
-pub(super) async fn at_committed(client: &Arc<Client>, key: &Key, first: Option<i64>) -> Result<(), Error> {
-    let committed = committed(client, std::slice::from_ref(key)).await?;
-    let offset = committed.get(key).map(|one| one.offset).or(first);
-    match offset {
-        Some(offset) => seek(client, key, StartAt::Offset(offset)).await,
+/// waited for (KIP-447). What is finished from there on, as far as is told.
+pub(super) async fn at_committed(client: &Arc<Client>, key: &Key, first: Option<i64>) -> Result<Tracker, Error> {
+    let committed = committed(client, std::slice::from_ref(key)).await?.remove(key);
+    match (committed, first) {
+        (Some(Committed { offset, map, .. }), _) => {
+            seek(client, key, StartAt::Offset(offset)).await?;
+            Ok(Tracker::resume(offset, map))
+        }
+        (None, Some(first)) => seek(client, key, StartAt::Offset(first)).await.map(|()| Tracker::new()),
         // Nothing was ever read: it stands where it began.
-        None => Ok(()),
+        (None, None) => Ok(Tracker::new()),
     }
 }
 
@@ -247,6 +252,32 @@ pub(super) async fn ends(client: &Arc<Client>, times: &[(Key, i64)]) -> Result<V
         Ok(blocking(client, move |client| client.offsets_for_times(&list, REQUEST)))
     })
     .await
+}
+
+/// Where a partition ends, also for those who read what is committed only: [`ends`] tells them where the first open
+/// transaction begins, behind which others may have been committed already.
+pub(super) async fn log_end(client: &Arc<Client>, key: &Key) -> Result<i64, Error> {
+    let listed = repeatedly("list offsets", || {
+        let answers = Queue::new(client).wakes();
+        let requests = Requests { client, answers: &answers, wait: REQUEST, broker: None };
+        requests.list_offsets(&[(&key.0, key.1, Spec::Latest)], false)?;
+        let client = client.clone();
+        Ok(async move {
+            // librdkafka answers in time, whatever happens.
+            let event = answers.next().await;
+            drop(client);
+            event.error()?;
+            let listed = event.listed_offsets().unwrap_or_default().into_iter();
+            let entry = |((topic, partition), listed): ((String, i32), Result<Listed, NativeError>)| {
+                let offset = listed?.offset;
+                Ok(Entry { topic, partition, offset, metadata: None, code: None, error: None })
+            };
+            listed.map(entry).collect()
+        }
+        .boxed())
+    })
+    .await?;
+    Ok(listed.first().and_then(|entry| entry.offset).unwrap_or(0))
 }
 
 fn millis(time: SystemTime) -> i64 {

@@ -50,7 +50,7 @@ impl<K: Deserializer, V: Deserializer> Opener for Topic<K, V> {
     }
 
     async fn open(&self, lane: &Arc<LaneState>, message: Message) -> Option<Result<Self::Record, FailedRecord>> {
-        decoded(self, &lane.topic, lane, Origin::own(lane.topic.clone(), message)).await
+        decoded(self, &lane.topic, lane, Origin::own(lane, message)).await
     }
 }
 

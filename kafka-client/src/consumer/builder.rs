@@ -21,19 +21,23 @@ use super::joined::{BatchRouteHandler, RouteHandler};
 use super::lane::{FailedRecordRoute, LaneSettings};
 use super::listener::{BoxError, DynListener, RebalanceListener};
 use super::metrics::Metrics;
+use super::outbox::Outbox;
 use super::received::{FailedRecord, RawBatch, RawReceived};
 use super::router::{FailedHandler, Route, Routes, UndecodedRoute};
 use super::run::{BeforeStart, Consumer};
 use super::schedule::{Bell, Schedule, ScheduledRoute};
 use super::state::Shared;
 use super::stream::{PartitionStreamRoute, PartitionStreams, RecordStream, StreamRoute, stream_channel};
+use super::transacting::Plan;
 use super::watchdog::{Limit, OnStuck};
 use crate::config::{self, Settings};
 use crate::error::Error;
 use crate::kafka::Kafka;
 use crate::native::{Client, Role};
 use crate::partition::TopicPartition;
+use crate::producer::ProducerBuilder;
 use crate::topic::Topic;
+use crate::transaction::{Customize, Recipe, made_up};
 
 /// What a consumer promises about records when it, or its process, fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +48,40 @@ pub enum Guarantee {
     /// Offsets are committed before records are handled: none is handled twice, some may be lost. An orderly end, and
     /// partitions that move in good order, lose none.
     AtMostOnce,
-    /// Offsets are committed in the transactions that hold what was made of the records: see
-    /// [`Kafka::exactly_once`](crate::Kafka::exactly_once), which sets it.
+    /// Offsets are committed in the transactions that hold what was made of the records, so that consumers with
+    /// `read_committed` see it once (KIP-447). Handlers send through [`Received::transaction`](crate::Received::transaction);
+    /// what is sent elsewhere is not part of it.
+    ///
+    /// No transaction is open while handlers work. What they send waits until the next commit
+    /// ([`commit_interval`](ConsumerBuilder::commit_interval), 100 ms unless set), which takes what is finished in all
+    /// partitions at one moment. A transaction that fails is undone: all partitions go back to their committed offsets, and
+    /// what was not committed is handled again. It is no error of the consumer, however long it lasts.
+    ///
+    /// Records are handled one by one, by key, by the batch, or when they are due, as with the other guarantees. For
+    /// processing whole batches in one transaction see [`Kafka::exactly_once`](crate::Kafka::exactly_once).
+    ///
+    /// ```
+    /// # use kafka_client::{Error, Guarantee, Kafka, Received, SendError, Topic, Utf8};
+    /// # fn main() -> Result<(), Error> {
+    /// # let kafka = Kafka::embedded()?;
+    /// let orders = Topic::new("orders", Utf8, Utf8);
+    /// let invoices = Topic::new("invoices", Utf8, Utf8);
+    /// let consumer = kafka
+    ///     .consumer("billing")
+    ///     .guarantee(Guarantee::ExactlyOnce)
+    ///     .transactional_id("billing-0")
+    ///     .route(&orders, move |order: Received<String, String>| {
+    ///         let invoices = invoices.clone();
+    ///         async move {
+    ///             let invoice = format!("{} due", order.value());
+    ///             order.transaction().send(invoices.record(order.key(), &invoice)).await?;
+    ///             Ok::<_, SendError>(())
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ExactlyOnce,
 }
 
@@ -94,6 +130,18 @@ const DEFAULT_BUFFERED_RECORDS: usize = 10_000;
 const DEFAULT_BUFFERED_BYTES: usize = 16 << 20;
 /// After how many finished records of a partition a commit does not wait for its interval, unless set.
 const DEFAULT_COMMIT_RECORDS: u64 = 100_000;
+/// How often a transaction is committed, unless set.
+const DEFAULT_TRANSACTION_INTERVAL: Duration = Duration::from_millis(100);
+/// After how many finished records of a partition one does not wait for its interval, unless set.
+const DEFAULT_TRANSACTION_RECORDS: u64 = 10_000;
+/// `transaction.timeout.ms`, unless set. Short, since others wait that long for what a killed process has left open.
+const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many bytes of results wait for a transaction, about.
+const MOST_RESULT_BYTES: usize = 32 << 20;
+/// `message.max.bytes`, unless set: librdkafka's default.
+const DEFAULT_MESSAGE_BYTES: usize = 1_000_000;
+/// What a dead letter may have beside its record, whose size a consumer that only copies it must not be refused for.
+const ROOM_FOR_HEADERS: usize = 64 << 10;
 /// How long the session of a static member lasts, unless set.
 const DEFAULT_SESSION: Duration = Duration::from_secs(45);
 
@@ -106,7 +154,7 @@ pub struct ConsumerBuilder {
     failed_records: Option<Arc<dyn FailedRecordRoute>>,
     guarantee: Guarantee,
     commit_interval: Option<Duration>,
-    commit_records: u64,
+    commit_records: Option<u64>,
     drain_timeout: Option<Duration>,
     max_batch_records: usize,
     max_buffered_records: usize,
@@ -118,6 +166,15 @@ pub struct ConsumerBuilder {
     assigned: Option<Vec<TopicPartition>>,
     before_start: Vec<BeforeStart>,
     attached: Vec<Attached>,
+    transactions: Transactional,
+}
+
+/// How a consumer's transactions are to be, exactly once.
+#[derive(Default)]
+struct Transactional {
+    id: Option<Arc<str>>,
+    timeout: Option<Duration>,
+    producer: Option<Customize>,
 }
 
 impl Kafka {
@@ -132,7 +189,7 @@ impl Kafka {
             failed_records: None,
             guarantee: Guarantee::default(),
             commit_interval: None,
-            commit_records: DEFAULT_COMMIT_RECORDS,
+            commit_records: None,
             drain_timeout: None,
             max_batch_records: DEFAULT_BATCH_RECORDS,
             max_buffered_records: DEFAULT_BUFFERED_RECORDS,
@@ -144,6 +201,7 @@ impl Kafka {
             assigned: None,
             before_start: Vec::new(),
             attached: Vec::new(),
+            transactions: Transactional::default(),
         }
     }
 }
@@ -286,6 +344,39 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Sets the id of this instance's transactions, overriding the default of one made up for each run. Corresponds to
+    /// `transactional.id`; for [`Guarantee::ExactlyOnce`] only.
+    ///
+    /// An id that stays the same when the instance restarts lets it abort at once what its predecessor has left open; else
+    /// others wait for [`transaction_timeout`](Self::transaction_timeout). No two instances that run may have the same: use
+    /// what names a pod of a StatefulSet (`billing-0`), never what all pods share.
+    pub fn transactional_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.transactions.id = Some(id.into());
+        self
+    }
+
+    /// Sets how long a transaction may take before the broker aborts it, overriding the default of 10 s. Corresponds to
+    /// `transaction.timeout.ms`; for [`Guarantee::ExactlyOnce`] only. Handlers may take longer: none is open meanwhile.
+    pub fn transaction_timeout(mut self, timeout: Duration) -> Self {
+        self.transactions.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets options of the producer of transactions: compression, partitioner. One that has ended is built again, so the
+    /// function may be called more than once. For [`Guarantee::ExactlyOnce`] only.
+    pub fn transactional_producer(
+        mut self,
+        customize: impl Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.transactions.producer = Some(Arc::new(customize));
+        self
+    }
+
+    /// The guarantee.
+    pub fn guaranteed(&self) -> Guarantee {
+        self.guarantee
+    }
+
     /// Sets where to start without a committed offset, overriding the default of the oldest record. Corresponds to
     /// `auto.offset.reset`.
     pub fn start_from(mut self, start: StartFrom) -> Self {
@@ -298,7 +389,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Sets how often finished records are committed, overriding the default of 1 s. Corresponds to
+    /// Sets how often finished records are committed, overriding the default of 1 s, or 100 ms exactly once. Corresponds to
     /// `auto.commit.interval.ms`. Less often means more records handled again after a crash; an orderly end and a
     /// rebalance always commit.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
@@ -307,9 +398,9 @@ impl ConsumerBuilder {
     }
 
     /// Sets after how many finished records of a partition a commit does not wait for its interval, overriding the default
-    /// of 100,000.
+    /// of 100,000, or 10,000 exactly once.
     pub fn commit_records(mut self, records: u64) -> Self {
-        self.commit_records = records;
+        self.commit_records = Some(records);
         self
     }
 
@@ -421,6 +512,9 @@ impl ConsumerBuilder {
                 "`guarantee=at-most-once` contradicts `route_scheduled({topic})`: records that wait would be committed before"
             )));
         }
+        if let (false, Some(name)) = (self.guarantee == Guarantee::ExactlyOnce, self.transactions.first_set()) {
+            return Err(Error::config(format!("`{name}` is for `guarantee=exactly-once`, which is not set")));
+        }
         let routes = Routes::new(std::mem::take(&mut self.routes))?;
         if self.settings.get("group.id").is_none_or(str::is_empty) {
             return Err(Error::config("`group.id` is empty: a consumer needs a group"));
@@ -442,11 +536,6 @@ impl ConsumerBuilder {
             Guarantee::ExactlyOnce => "`guarantee=exactly-once`: offsets are committed in transactions",
         };
         if self.guarantee == Guarantee::ExactlyOnce {
-            if !routes.all_transactional() {
-                return Err(Error::config(
-                    "`guarantee=exactly-once`: use `Kafka::exactly_once(group).route(..)`, whose handlers send in transactions",
-                ));
-            }
             if self.assigned.is_some() {
                 let text = "`assign` contradicts `guarantee=exactly-once`: only a member of the group is told from a former one";
                 return Err(Error::config(text));
@@ -470,6 +559,14 @@ impl ConsumerBuilder {
         }
         config::check_consumer(settings)?;
         let client = Client::new(Role::Consumer, settings.iter()).map_err(Error::native)?;
+        let commit_soon = Arc::new(Notify::new());
+        let transactions = match self.guarantee {
+            // Those of sessions have their own.
+            Guarantee::ExactlyOnce if !routes.are_for_sessions()? => {
+                Some(self.transactions.plan(&self.kafka, &self.settings, commit_soon.clone())?)
+            }
+            _ => None,
+        };
         let exposure = Exposure::new(self.max_exposure);
         let (requests, inbox, clock) = channel();
         let (handle, commands) = ConsumerHandle::new(exposure.clone(), self.attached);
@@ -485,9 +582,12 @@ impl ConsumerBuilder {
             interceptors: Interceptors::new(self.interceptors),
             clock,
         };
-        let commit_soon = Arc::new(Notify::new());
-        let commit_every = self.commit_records;
-        let shared = Shared { exposure, commit_soon, commit_every, at_most_once, floor: Arc::default() };
+        let commit_every = match transactions {
+            Some(_) => self.commit_records.unwrap_or(DEFAULT_TRANSACTION_RECORDS),
+            None => self.commit_records.unwrap_or(DEFAULT_COMMIT_RECORDS),
+        };
+        let outbox = transactions.as_ref().map(|plan| plan.outbox.clone());
+        let shared = Shared { exposure, commit_soon, commit_every, at_most_once, outbox, floor: Arc::default() };
         let group = self.settings.get("group.id").unwrap_or_default();
         let parts = Parts {
             routes,
@@ -497,6 +597,7 @@ impl ConsumerBuilder {
             shared: Arc::new(shared),
             status: handle.status().clone(),
             metrics: Metrics::new(Arc::from(group)),
+            transactions,
         };
         Ok(Consumer {
             client,
@@ -522,7 +623,7 @@ impl ConsumerBuilder {
             ("max_buffered_records", self.max_buffered_records == 0),
             ("max_buffered_bytes", self.max_buffered_bytes == Some(0)),
             ("max_duplicate_exposure", self.max_exposure == Some(0)),
-            ("commit_records", self.commit_records == 0),
+            ("commit_records", self.commit_records == Some(0)),
             ("handler_limit", self.handler_limit.is_some_and(|limit| limit.limit.is_zero())),
             ("concurrency", self.routes.iter().any(|route| route.width() == 0)),
         ];
@@ -566,7 +667,11 @@ impl ConsumerBuilder {
             Some(drain) => drain,
             None => DEFAULT_DRAIN_TIMEOUT.min(most),
         };
-        let commit_interval = self.commit_interval.or(commit_interval).unwrap_or(DEFAULT_COMMIT_INTERVAL);
+        let usual = match self.guarantee {
+            Guarantee::ExactlyOnce => DEFAULT_TRANSACTION_INTERVAL,
+            _ => DEFAULT_COMMIT_INTERVAL,
+        };
+        let commit_interval = self.commit_interval.or(commit_interval).unwrap_or(usual);
         if commit_interval.is_zero() {
             return Err(Error::config("auto.commit.interval.ms: must be more than zero"));
         }
@@ -621,12 +726,52 @@ impl ConsumerBuilder {
 
     fn is_only_reader(&self, what: &str) -> Result<(), Error> {
         match self.routes.first() {
+            None if self.guarantee == Guarantee::ExactlyOnce => {
+                let text =
+                    format!("`{what}` contradicts `guarantee=exactly-once`: its records have handlers, on routes");
+                Err(Error::config(text).with_operation("build consumer"))
+            }
             None => Ok(()),
             Some(route) => {
                 let text = format!("`{what}` contradicts `route({})`: a stream is the only reader", route.topic());
                 Err(Error::config(text).with_operation("build consumer"))
             }
         }
+    }
+}
+
+impl Transactional {
+    /// # Errors
+    /// For settings that contradict each other.
+    fn plan(self, kafka: &Kafka, settings: &Settings, commit_soon: Arc<Notify>) -> Result<Plan, Error> {
+        let timeout = self.timeout.unwrap_or(DEFAULT_TRANSACTION_TIMEOUT);
+        if timeout.is_zero() {
+            return Err(Error::config("transaction_timeout: must be more than zero"));
+        }
+        if self.id.as_deref().is_some_and(str::is_empty) {
+            return Err(Error::config("`transactional.id` is empty: transactions need one"));
+        }
+        let most = settings.number::<usize>("message.max.bytes")?.unwrap_or(DEFAULT_MESSAGE_BYTES) + ROOM_FOR_HEADERS;
+        let id = self.id.unwrap_or_else(|| made_up(settings.get("group.id").unwrap_or_default()).into());
+        let customize: Customize = Arc::new(move |mut builder| {
+            builder.settings().default("message.max.bytes", most.to_string());
+            match &self.producer {
+                Some(customize) => customize(builder),
+                None => builder,
+            }
+        });
+        let recipe = Recipe { kafka: kafka.clone(), id, timeout, customize: Some(customize) };
+        let most = recipe.check()?.unwrap_or(DEFAULT_MESSAGE_BYTES);
+        Ok(Plan { recipe, outbox: Outbox::new(MOST_RESULT_BYTES, most, commit_soon) })
+    }
+
+    fn first_set(&self) -> Option<&'static str> {
+        let set = [
+            ("transactional_id", self.id.is_some()),
+            ("transaction_timeout", self.timeout.is_some()),
+            ("transactional_producer", self.producer.is_some()),
+        ];
+        set.iter().find(|(_, set)| *set).map(|(name, _)| *name)
     }
 }
 

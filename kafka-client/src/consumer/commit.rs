@@ -41,6 +41,9 @@ impl Control {
         if self.in_flight.is_some() || self.client.assignment_lost() {
             return;
         }
+        if self.transactions.is_some() {
+            return self.transact();
+        }
         let points = self.to_commit();
         if points.is_empty() {
             return;
@@ -139,6 +142,9 @@ impl Control {
     /// # Errors
     /// When no commit will ever be accepted.
     pub(super) async fn commit_until(&mut self, deadline: Instant) -> Result<Answer, Error> {
+        if self.transactions.is_some() {
+            return self.transact_until(deadline).await;
+        }
         let mut last = Answer::Confirmed;
         while Instant::now() < deadline {
             self.commit();

@@ -35,6 +35,7 @@ use super::report::ConsumerReport;
 use super::router::Routes;
 use super::running::CoarseClock;
 use super::state::{LaneState, Shared};
+use super::transacting::{Outcome, Plan, Transactions};
 use super::watchdog::Watchdog;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::logging;
@@ -60,6 +61,8 @@ pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
+    /// Exactly once.
+    pub(super) transactions: Option<Plan>,
 }
 
 pub(super) struct Control {
@@ -89,9 +92,14 @@ pub(super) struct Control {
     pub(super) turns: HashMap<Key, Turn>,
     /// A lane has one request under way at most.
     inbox: mpsc::UnboundedReceiver<Request>,
+    /// What handles ask; also while partitions are given back, since a handler may ask, and be waited for.
+    pub(super) commands: mpsc::Receiver<Command>,
     /// At most once: lanes that wait for their position to be committed.
     pub(super) waiting: Vec<Waiting>,
     pub(super) in_flight: Option<InFlight>,
+    /// Exactly once: commits are transactions; how they are made, and once it has started, whoever makes them.
+    plan: Option<Plan>,
+    pub(super) transactions: Option<Transactions>,
     pub(super) phase: Phase,
     /// Whether the group has answered that it is a member.
     pub(super) has_joined: bool,
@@ -147,6 +155,7 @@ pub(super) enum Step {
     /// The listener has heard that partitions are lost.
     Told(Result<(), Error>),
     Committed(Event),
+    Transacted(Outcome),
     CommitTimer,
     CommitSoon,
     Tick,
@@ -157,6 +166,7 @@ impl Control {
         client: Arc<Client>,
         parts: &Parts,
         inbox: mpsc::UnboundedReceiver<Request>,
+        commands: mpsc::Receiver<Command>,
     ) -> Result<Self, Error> {
         let events = Queue::consumer(&client).ok_or_else(|| Error::config("group.id: a consumer needs a group"))?;
         Ok(Self {
@@ -181,8 +191,11 @@ impl Control {
             arrivals: FuturesUnordered::new(),
             turns: HashMap::new(),
             inbox,
+            commands,
             waiting: Vec::new(),
             in_flight: None,
+            plan: parts.transactions.clone(),
+            transactions: None,
             phase: Phase::Running,
             has_joined: false,
             overslept: false,
@@ -200,14 +213,13 @@ impl Control {
     /// Runs until `shutdown` is ready or something fails; drains, commits and leaves in either case.
     pub(super) async fn run(
         mut self,
-        commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
-    ) -> (ConsumerReport, Result<(), Ending>) {
-        let ended = self.live(commands, shutdown).await;
+    ) -> (ConsumerReport, Result<(), Ending>, mpsc::Receiver<Command>) {
+        let ended = self.live(shutdown).await;
         self.status.ready(false);
         let stopped = self.stop().await;
         let overslept = self.overslept;
-        let report = self.leave().await;
+        let (report, commands) = self.leave().await;
         tracing::info!(
             handled = report.handled,
             failed = report.failed,
@@ -221,14 +233,10 @@ impl Control {
             Err(error) if error.code() == Some("UNRELEASED_INSTANCE_ID") => Err(Ending::Unreleased(error)),
             Err(error) => Err(Ending::Failed(error)),
         };
-        (report, ended)
+        (report, ended, commands)
     }
 
-    async fn live(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        shutdown: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<(), Error> {
+    async fn live(&mut self, shutdown: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), Error> {
         // librdkafka does not ask again when a coordinator that has just been made refuses its one question for the offsets
         // of partitions assigned by hand (members of a group ask it other things first). So it is asked before.
         let answered = match self.options.assigned.clone() {
@@ -242,10 +250,19 @@ impl Control {
                 }
             }
         };
+        // Before the group is joined: what a predecessor has left open is aborted by then.
+        if let Some(plan) = &self.plan {
+            let started = tokio::select! {
+                biased;
+                () = &mut *shutdown => return Ok(()),
+                started = Transactions::start(plan) => started,
+            };
+            self.transactions = Some(started.map_err(|error| error.with_operation("begin transactions"))?);
+        }
         self.begin().await?;
         self.status.run(true);
         match answered {
-            true => self.serve(commands, shutdown).await,
+            true => self.serve(shutdown).await,
             false => Ok(()),
         }
     }
@@ -260,17 +277,12 @@ impl Control {
             .map_err(|error| Error::native(error).with_operation("subscribe"))
     }
 
-    async fn serve(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        shutdown: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<(), Error> {
+    async fn serve(&mut self, shutdown: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), Error> {
         loop {
             let step = tokio::select! {
                 biased;
                 () = &mut *shutdown => return Ok(()),
                 step = self.step(true) => step,
-                Some(command) = commands.recv() => Step::Command(command),
             };
             match step {
                 Step::Event(event) => self.event(event).await?,
@@ -300,6 +312,7 @@ impl Control {
     /// Cancel safe.
     pub(super) async fn step(&mut self, takes_events: bool) -> Step {
         let commit_soon: &Notify = &self.shared.commit_soon;
+        let transacts = self.transactions.as_ref().is_some_and(Transactions::is_under_way);
         tokio::select! {
             biased;
             event = self.events.next(), if takes_events => Step::Event(event),
@@ -308,9 +321,11 @@ impl Control {
             Some((key, life)) = self.ended.next(), if !self.ended.is_empty() => Step::Ended(key, life),
             Some(arrived) = self.arrivals.next(), if !self.arrivals.is_empty() => Step::Arrived(arrived),
             told = until_told(self.telling.clone()), if self.telling.is_some() => Step::Told(told),
-            () = commit_soon.notified(), if self.in_flight.is_none() => Step::CommitSoon,
+            outcome = Self::until_transacted(&mut self.transactions), if transacts => Step::Transacted(outcome),
+            () = commit_soon.notified(), if self.in_flight.is_none() && !transacts => Step::CommitSoon,
             _ = self.commit_timer.tick() => Step::CommitTimer,
             _ = self.tick.tick() => Step::Tick,
+            Some(command) = self.commands.recv() => Step::Command(command),
         }
     }
 
@@ -354,8 +369,10 @@ impl Control {
                 }
                 Ok(())
             }
+            Step::Transacted(outcome) => self.transacted(outcome),
             Step::CommitTimer => {
                 self.commit();
+                self.begin_those_again();
                 // For the next time: idle lanes look whether anything but records has come.
                 self.lanes.values().for_each(|lane| lane.state.ring());
                 Ok(())
@@ -385,9 +402,15 @@ impl Control {
         self.metrics.stuck(found.count);
         for (key, offset) in found.to_rewind {
             if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.again.is_none()) {
-                lane.again = Some(Again::Rewind);
                 lane.state.cancel(offset);
-                lane.state.stop();
+                match self.plan {
+                    None => {
+                        lane.again = Some(Again::Rewind);
+                        lane.state.stop();
+                    }
+                    // What is finished behind it does not count without it.
+                    Some(_) => self.undo_all(),
+                }
             }
         }
         found.to_leave_for.map_or(Ok(()), Err)?;

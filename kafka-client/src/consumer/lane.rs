@@ -354,7 +354,9 @@ impl Lane {
                 offsets.finish(&self.state);
                 Ok(())
             }
-            Err(error) if error.is::<GivenBack>() && self.state.is_stopping() => {
+            // What is undone will be handled again, however it ended here: it may have failed because of that.
+            Err(error) if error.is::<GivenBack>() && self.state.is_stopping() || self.state.is_lost() => {
+                tracing::debug!(topic = %self.state.topic, partition = self.state.partition, %error, "given back");
                 offsets.give_up(&self.state);
                 Ok(())
             }

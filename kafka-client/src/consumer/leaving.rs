@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::control::Control;
+use super::handle::Command;
 use super::report::ConsumerReport;
 use crate::logging;
 use crate::native::{Event, EventKind};
@@ -18,7 +20,10 @@ const JOIN_WAIT: Duration = Duration::from_secs(3);
 
 impl Control {
     /// Shutdown, second half: leaves the group. Events are answered inline from here on.
-    pub(super) async fn leave(mut self) -> ConsumerReport {
+    pub(super) async fn leave(mut self) -> (ConsumerReport, mpsc::Receiver<Command>) {
+        if let Some(transactions) = self.transactions.take() {
+            transactions.close(Instant::now() + LEAVE_WAIT).await;
+        }
         let deadline = Instant::now() + LEAVE_WAIT;
         // librdkafka says nothing when it ends in the middle of a join, and the broker counts on a member that will never
         // come: the group's next rebalance would wait for the end of its session.
@@ -42,7 +47,8 @@ impl Control {
         if !self.report.left_group {
             tracing::warn!("the group was not left in time; the broker notices after session.timeout.ms");
         }
-        std::mem::take(&mut self.report)
+        let (_, nobody) = mpsc::channel(1);
+        (std::mem::take(&mut self.report), std::mem::replace(&mut self.commands, nobody))
     }
 
     /// Deals with an event while leaving.

@@ -67,7 +67,7 @@ impl Control {
     pub(super) fn arrive(&mut self, queues: Vec<(Key, Queue)>, answer: Option<CommandAnswer<()>>) {
         let keys: Vec<Key> = queues.iter().map(|(key, _)| key.clone()).collect();
         let tells_apart = |key: &Key| self.routes.find(&key.0).is_some_and(|route| route.tells_records_apart());
-        let needs_committed = self.options.guarantee == Guarantee::AtLeastOnce && keys.iter().any(tells_apart);
+        let needs_committed = self.options.guarantee != Guarantee::AtMostOnce && keys.iter().any(tells_apart);
         let (listener, start_fails) = (self.listener.clone(), self.options.start_fails);
         let work = arrive(self.client.clone(), keys, needs_committed, listener, start_fails);
         // What is lost is told before what comes: it may be the same partitions.
@@ -205,10 +205,27 @@ impl Control {
         self.confirmed(&key, lane.life, &point);
     }
 
+    /// Lanes that have ended, and wait for a transaction before they begin anew.
+    pub(super) fn begin_those_again(&mut self) {
+        if self.transactions.is_some() {
+            let ready = self.lanes.iter().filter(|(_, lane)| lane.ended && lane.again.is_some());
+            let keys: Vec<Key> = ready.map(|(key, _)| key.clone()).collect();
+            keys.into_iter().for_each(|key| self.begin_again(key));
+        }
+    }
+
     /// A lane has ended to begin anew.
     fn begin_again(&mut self, key: Key) {
         // What is finished goes into the next commit while the lane is still known.
         self.commit();
+        if self.transactions.is_some()
+            && let Some(lane) = self.lanes.get(&key)
+            && !lane.state.is_lost()
+            && lane.state.commit_point() != lane.committed
+        {
+            // Its results would be lost with it: first the transaction, whose end comes back here.
+            return;
+        }
         let Some(mut lane) = self.lanes.remove(&key) else { return };
         let (again, point) = (lane.again.take(), lane.state.commit_point());
         self.life_ended(&key, &lane);
@@ -216,10 +233,11 @@ impl Control {
         let client = self.client.clone();
         let (start, beginning, answer) = match again {
             Some(Again::Undone) => {
-                let first = lane.state.not_handed_out().map(|point| point.offset);
+                let first = lane.state.began();
+                let suspects = lane.state.suspects().lock().again();
                 return self.arrive_after(vec![(key.clone(), queue)], None, async move {
-                    at_committed(&client, &key, first).await?;
-                    Ok(vec![Beginning::anew(key)])
+                    let tracker = at_committed(&client, &key, first).await?;
+                    Ok(vec![Beginning { key, tracker, suspects }])
                 });
             }
             Some(Again::Seek(start, answer)) => (start, Beginning::anew(key.clone()), Some(answer)),

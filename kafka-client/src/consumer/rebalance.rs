@@ -253,6 +253,7 @@ impl Control {
         let heard_of = self.heard_of(keys);
         for key in keys {
             if let Some(lane) = self.lanes.get(key) {
+                lane.state.lose();
                 lane.state.stop();
                 lane.abort.abort();
             }

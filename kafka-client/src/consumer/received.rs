@@ -19,6 +19,7 @@ use crate::native::{Message, MessageRef};
 use crate::partition::TopicPartition;
 use crate::record::RawRecord;
 use crate::topic::Topic;
+use crate::transaction::Transaction;
 
 /// A record that was read: its decoded key and value, and where it stands.
 ///
@@ -49,6 +50,8 @@ pub struct RawReceived {
 pub(super) struct Origin {
     topic: Arc<str>,
     body: Body,
+    /// Exactly once: the life of the partition, which the results belong to.
+    lane: Option<Arc<LaneState>>,
 }
 
 /// Who holds the record's bytes. (A message is not cloned: `Own` becomes `Shared` first.)
@@ -69,8 +72,13 @@ impl Clone for Body {
 }
 
 impl Origin {
-    pub(super) fn own(topic: Arc<str>, message: Message) -> Self {
-        Self { topic, body: Body::Own(message) }
+    pub(super) fn own(lane: &Arc<LaneState>, message: Message) -> Self {
+        Self::of(lane, Body::Own(message))
+    }
+
+    #[inline]
+    fn of(lane: &Arc<LaneState>, body: Body) -> Self {
+        Self { topic: lane.topic.clone(), body, lane: lane.is_transactional().then(|| lane.clone()) }
     }
 
     #[inline]
@@ -183,6 +191,15 @@ macro_rules! coordinates {
             self.key_bytes().map_or(0, <[u8]>::len) + self.value_bytes().map_or(0, <[u8]>::len)
         }
 
+        /// The transaction that will commit the record's offset, for a consumer with
+        /// [`Guarantee::ExactlyOnce`](crate::Guarantee::ExactlyOnce): what is sent there counts if and only if the record is
+        /// finished. Of an attempt that fails nothing counts.
+        ///
+        /// Others refuse what is sent with [`ErrorKind::Config`](crate::ErrorKind::Config).
+        pub fn transaction(&self) -> Transaction {
+            Transaction::of_record(self.origin.lane.as_ref().and_then(|lane| lane.draft(self.offset())))
+        }
+
         /// A copy of the record as bytes, to send on as it is; without its partition.
         pub fn to_raw(&self) -> RawRecord {
             let (key, value) = (self.key_bytes().map(Vec::from), self.value_bytes().map(Vec::from));
@@ -259,13 +276,13 @@ impl RawReceived {
     coordinates!();
 
     pub(super) fn new(lane: &Arc<LaneState>, message: Message) -> Self {
-        let origin = Origin { topic: lane.topic.clone(), body: Body::Shared(Arc::new(message)) };
+        let origin = Origin::of(lane, Body::Shared(Arc::new(message)));
         Self { lane: lane.clone(), origin }
     }
 
     /// A copy that holds nothing of librdkafka's, for records that wait for long.
     pub(super) fn kept(lane: &Arc<LaneState>, message: &Message) -> Self {
-        let origin = Origin { topic: lane.topic.clone(), body: Body::Kept(Arc::new(Kept::copy(message))) };
+        let origin = Origin::of(lane, Body::Kept(Arc::new(Kept::copy(message))));
         Self { lane: lane.clone(), origin }
     }
 
@@ -328,6 +345,22 @@ impl RawReceived {
     /// It waits no longer, and the record counts as not handled.
     pub async fn at_risk(&self) -> Result<AtRisk, GivenBack> {
         AtRisk::begin(&self.lane, self.offset()).await
+    }
+
+    /// Whether the record's results go into a [`transaction`](Self::transaction).
+    pub fn is_transactional(&self) -> bool {
+        self.lane.is_transactional()
+    }
+
+    /// Exactly once: whether nothing that is made of the record can count any more, because what was not committed is being
+    /// undone. A handler that fails has failed because of that: it should return [`GivenBack`](crate::GivenBack).
+    pub fn is_undone(&self) -> bool {
+        self.lane.is_transactional() && self.lane.is_lost()
+    }
+
+    /// Exactly once: drops what was sent for the record so far. For wrappers, before a record is tried again.
+    pub fn undo(&self) {
+        self.lane.undo(self.offset());
     }
 
     /// Whether the partition is to stop.

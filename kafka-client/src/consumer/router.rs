@@ -92,8 +92,21 @@ impl Routes {
         self.exact.get(topic).or_else(by_pattern)
     }
 
-    pub(super) fn all_transactional(&self) -> bool {
-        self.exact.values().chain(self.patterns.iter().map(|(_, route)| route)).all(|route| route.is_transactional())
+    /// Whether sessions of transactions read them.
+    ///
+    /// # Errors
+    /// Where they read some of them: those have their offsets in transactions of their own.
+    pub(super) fn are_for_sessions(&self) -> Result<bool, Error> {
+        let mut routes = self.exact.values().chain(self.patterns.iter().map(|(_, route)| route));
+        let sessions = routes.clone().filter(|route| route.is_transactional()).count();
+        match routes.find(|route| !route.is_transactional()) {
+            Some(route) if sessions > 0 => Err(Error::config(format!(
+                "`route({})` contradicts `exactly_once(..)`: its pipeline reads with `from`; handlers of single records are \
+                 for a consumer with `guarantee=exactly-once`",
+                route.topic()
+            ))),
+            _ => Ok(sessions > 0),
+        }
     }
 
     /// What to subscribe to: names, and patterns that begin with `^`.
@@ -166,10 +179,10 @@ where
     H: Handler<Received<K::Output, V::Output>>,
 {
     /// Decodes a record and handles it.
-    async fn record(&self, state: &LaneState, settings: &LaneSettings, message: Message) -> Outcome {
+    async fn record(&self, state: &Arc<LaneState>, settings: &LaneSettings, message: Message) -> Outcome {
         let offset = message.view().offset();
         settings.interceptors.received(&state.topic, &message);
-        match decoded(&self.topic, &state.topic, state, Origin::own(state.topic.clone(), message)).await {
+        match decoded(&self.topic, &state.topic, state, Origin::own(state, message)).await {
             Some(Ok(record)) => {
                 state.start(offset);
                 let handling = guarded(&self.handler, record);

@@ -89,7 +89,7 @@ impl Consumer {
 
     /// Runs, and joins anew where a client can do nothing more and another one can.
     async fn run_lives(self, shutdown: impl Future) -> Result<ConsumerReport, Error> {
-        let Self { client, kafka, native, parts, inbox, mut commands, handle: _, before_start } = self;
+        let Self { client, kafka, native, parts, inbox, commands, handle: _, before_start } = self;
         let shutdown = async move {
             shutdown.await;
         };
@@ -107,6 +107,7 @@ impl Consumer {
         }
         let since = tokio::time::Instant::now();
         let (mut next, mut before) = (Some((client, inbox)), ConsumerReport::default());
+        let mut commands = commands;
         loop {
             let (client, inbox, settings) = match next.take() {
                 Some((client, inbox)) => (client, inbox, None),
@@ -116,11 +117,12 @@ impl Consumer {
                     (client, inbox, Some(requests))
                 }
             };
-            let mut control = Control::new(client, &parts, inbox)?;
+            let mut control = Control::new(client, &parts, inbox, commands)?;
             if let Some(requests) = settings {
                 control.settings.requests = requests;
             }
-            let (mut report, ended) = control.run(&mut commands, &mut shutdown).await;
+            let (mut report, ended, inbox) = control.run(&mut shutdown).await;
+            commands = inbox;
             report.begin_with(std::mem::take(&mut before));
             let session = parts.options.session + UNRELEASED_SLACK;
             match ended {

@@ -234,21 +234,15 @@ impl<K: Deserializer, V: Deserializer, I: Send + 'static> SourceRoute<K, V, I> {
             coop::consume_budget().await;
             lane.settings.interceptors.received(&lane.state.topic, &message);
             let offset = message.view().offset();
-            let entry = match decoded(
-                &self.topic,
-                &lane.state.topic,
-                &lane.state,
-                Origin::own(lane.state.topic.clone(), message),
-            )
-            .await
-            {
-                Some(Ok(record)) => {
-                    let raw = with_bytes.then(|| record.to_raw());
-                    Entry { offset, input: Ok((self.into)(record)), raw }
-                }
-                Some(Err(failed)) => Entry { offset, raw: Some(failed.to_raw()), input: Err(failed) },
-                None => return Err(Ended),
-            };
+            let entry =
+                match decoded(&self.topic, &lane.state.topic, &lane.state, Origin::own(&lane.state, message)).await {
+                    Some(Ok(record)) => {
+                        let raw = with_bytes.then(|| record.to_raw());
+                        Entry { offset, input: Ok((self.into)(record)), raw }
+                    }
+                    Some(Err(failed)) => Entry { offset, raw: Some(failed.to_raw()), input: Err(failed) },
+                    None => return Err(Ended),
+                };
             entries.push(entry);
         }
         let source = Source {

@@ -11,6 +11,7 @@ use tokio::sync::futures::Notified;
 use super::at_risk::Floor;
 use super::control::Key;
 use super::exposure::Exposure;
+use super::outbox::{Draft, Drafts, Outbox, Results};
 use super::running::Running;
 use super::suspects::{Mark, Suspects};
 use super::tracker::{Begun, Tracker};
@@ -45,6 +46,8 @@ pub(super) struct LaneState {
     told: Notify,
     floor: Floor,
     at_most_once: bool,
+    /// Where results go, exactly once.
+    outbox: Option<Arc<Outbox>>,
     /// Handlers to cancel, by offset.
     cancelled: Mutex<Vec<i64>>,
     /// Records and bytes that were taken from the queue and are not finished.
@@ -60,6 +63,7 @@ pub(super) struct Shared {
     pub(super) commit_soon: Arc<Notify>,
     pub(super) commit_every: u64,
     pub(super) at_most_once: bool,
+    pub(super) outbox: Option<Arc<Outbox>>,
     /// Where a suspect is alone.
     pub(super) floor: Floor,
 }
@@ -85,6 +89,8 @@ pub(super) struct Held {
 /// What was begun and finished.
 struct Account {
     tracker: Tracker,
+    /// Exactly once: what handlers have sent.
+    drafts: Drafts,
     /// The first offset that was taken.
     first: Option<i64>,
     /// What follows the last record that was taken.
@@ -158,6 +164,7 @@ impl LaneState {
         let (topic, partition) = key.clone();
         let account = Account {
             tracker,
+            drafts: Drafts::default(),
             first: None,
             next: None,
             exposed: 0,
@@ -188,6 +195,7 @@ impl LaneState {
             told: Notify::new(),
             floor: shared.floor.clone(),
             at_most_once: shared.at_most_once,
+            outbox: shared.outbox.clone(),
             cancelled: Mutex::default(),
             held: Held::default(),
             open: AtomicUsize::new(0),
@@ -202,9 +210,12 @@ impl LaneState {
         self.stopped.notify_waiters();
     }
 
-    /// The life has ended before what was read could be finished.
+    /// The life has ended before what was read could be finished, and committed: what was sent for it does not count.
     pub(super) fn lose(&self) {
         self.lost.store(true, Ordering::SeqCst);
+        if let Some(outbox) = &self.outbox {
+            self.account.lock().drafts.end(outbox);
+        }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -373,6 +384,7 @@ impl LaneState {
     }
 
     pub(super) fn finish(&self, offset: i64) {
+        let _finishing = self.outbox.as_ref().map(|outbox| outbox.finishing());
         let mut account = self.account.lock();
         account.handled += 1;
         self.finished(account, offset);
@@ -380,6 +392,7 @@ impl LaneState {
 
     /// Of a record that could not be decoded.
     pub(super) fn finish_failed(&self, offset: i64) {
+        let _finishing = self.outbox.as_ref().map(|outbox| outbox.finishing());
         let mut account = self.account.lock();
         account.failed += 1;
         self.finished(account, offset);
@@ -391,6 +404,10 @@ impl LaneState {
             return;
         }
         account.tracker.finish(offset);
+        if let Some(outbox) = &self.outbox {
+            // Where the life is over it was closed, and there is nothing.
+            account.drafts.finish(offset, outbox);
+        }
         let commits = account.finished() - account.asked >= self.commit_every;
         if commits {
             account.asked = account.finished();
@@ -422,12 +439,50 @@ impl LaneState {
 
     /// A record will not be finished: nothing from it on can be committed in this life of the partition.
     pub(super) fn give_up(&self, offset: i64) {
-        self.account.lock().tracker.give_up(offset);
+        let mut account = self.account.lock();
+        account.tracker.give_up(offset);
+        account.drafts.undo(offset);
+    }
+
+    /// Exactly once: where a record that is being handled puts its results; closed where it is not.
+    pub(super) fn draft(&self, offset: i64) -> Option<Arc<Draft>> {
+        let outbox = self.outbox.as_ref()?;
+        let mut account = self.account.lock();
+        let draft = match !self.is_lost() && account.tracker.is_unfinished(offset) {
+            true => account.drafts.of(offset, outbox),
+            false => Drafts::over(outbox),
+        };
+        Some(draft)
+    }
+
+    /// Whether results go into transactions.
+    pub(super) fn is_transactional(&self) -> bool {
+        self.outbox.is_some()
+    }
+
+    /// What was sent for a record that is being handled does not count.
+    pub(super) fn undo(&self, offset: i64) {
+        if self.outbox.is_some() {
+            self.account.lock().drafts.undo(offset);
+        }
+    }
+
+    /// Exactly once: what may be committed, with the results that were made of it. `None` where there is nothing new.
+    pub(super) fn take_finished(&self, before: Option<&CommitPoint>) -> Option<(CommitPoint, Vec<Results>)> {
+        let mut account = self.account.lock();
+        if self.is_lost() {
+            return None;
+        }
+        let point = self.point(&account).filter(|point| before != Some(point))?;
+        Some((point, account.drafts.take()))
     }
 
     /// What may be committed; `None` where nothing is finished.
     pub(super) fn commit_point(&self) -> Option<CommitPoint> {
-        let account = self.account.lock();
+        self.point(&self.account.lock())
+    }
+
+    fn point(&self, account: &Account) -> Option<CommitPoint> {
         let mut suspects = self.suspects.lock();
         let tracker = &account.tracker;
         let offset = tracker.watermark().or_else(|| suspects.must_tell().then(|| tracker.standing()))?;
@@ -441,6 +496,11 @@ impl LaneState {
     pub(super) fn reached(&self) -> Option<i64> {
         let account = self.account.lock();
         account.tracker.watermark().or(account.first)
+    }
+
+    /// The first offset that was taken in this life.
+    pub(super) fn began(&self) -> Option<i64> {
+        self.account.lock().first
     }
 
     /// At most once, more is committed than was handed out: the offset from which on nothing was.

@@ -391,7 +391,7 @@ async fn records<K: Deserializer, V: Deserializer>(
             continue;
         }
         lane.settings.interceptors.received(&lane.state.topic, &message);
-        let origin = Origin::own(lane.state.topic.clone(), message);
+        let origin = Origin::own(&lane.state, message);
         match decoded(topic, &lane.state.topic, &lane.state, origin).await {
             Some(Ok(record)) => records.push(record),
             Some(Err(failed)) => {

@@ -202,6 +202,11 @@ impl Tracker {
         }
     }
 
+    /// Whether this record was begun, and is neither finished nor given up.
+    pub fn is_unfinished(&mut self, offset: i64) -> bool {
+        self.blocks.contains(offset) && !self.given_up.contains(&offset)
+    }
+
     /// Everything before this was fetched, and begun where there was a record: the watermark may pass what follows the
     /// last record, such as the end of a transaction. Returns the new watermark where it moved, which takes that nothing
     /// is unfinished; otherwise it will move there when the last record is finished.

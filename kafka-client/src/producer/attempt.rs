@@ -394,6 +394,15 @@ pub(super) fn refused<R: Sendable>(record: &R, encoding: Encoding<'_>, error: Er
     SendError::new(error, false, Some(raw(record, encoding)))
 }
 
+/// A record as it would be sent now, to be sent later.
+pub(crate) fn as_bytes<R: Sendable>(record: &R) -> Result<RawRecord, Stop> {
+    let mut scratch = SCRATCH.take();
+    scratch.reset();
+    let bytes = record.encode(&mut scratch).map(|encoding| raw(record, encoding));
+    SCRATCH.set(scratch);
+    bytes
+}
+
 /// A record as bytes, with its own headers and those of its serdes.
 fn raw<R: Sendable>(record: &R, encoding: Encoding<'_>) -> RawRecord {
     let (key, value) = (encoding.key.map(Vec::from), encoding.value.map(Vec::from));

@@ -21,7 +21,7 @@ type Answer<T> = BoxFuture<'static, Result<T, Failure>>;
 
 /// A way to that thread, for one owner. What is asked is done in the order of asking, whoever waits for it; the thread
 /// ends with its conductor, and aborts what is open.
-pub(super) struct Conductor {
+pub(crate) struct Conductor {
     jobs: mpsc::Sender<Job>,
     /// How long a transaction may take.
     timeout: Duration,
@@ -37,7 +37,7 @@ const AT_LEAST: Duration = Duration::from_secs(2);
 const FIRST_LOST_AFTER: u32 = 6;
 
 impl Conductor {
-    pub(super) fn start(producer: Producer, id: Arc<str>, timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn start(producer: Producer, id: Arc<str>, timeout: Duration) -> Result<Self, Error> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let run = move || {
             this_thread_may_block();
@@ -56,30 +56,30 @@ impl Conductor {
         Ok(Self { jobs, timeout })
     }
 
-    pub(super) fn init(&self) -> Answer<()> {
+    pub(crate) fn init(&self) -> Answer<()> {
         self.call_within(self.timeout * FIRST_LOST_AFTER, Stage::init)
     }
 
-    pub(super) fn begin(&self) -> Answer<()> {
+    pub(crate) fn begin(&self) -> Answer<()> {
         self.call(Stage::begin)
     }
 
     /// Begins, and says what the consumer is in its group.
-    pub(super) fn begin_as(&self, consumer: Arc<Client>) -> Answer<Option<Arc<Membership>>> {
+    pub(crate) fn begin_as(&self, consumer: Arc<Client>) -> Answer<Option<Arc<Membership>>> {
         self.call(move |stage| stage.begin().map(|()| consumer.membership().map(Arc::new)))
     }
 
     /// Commits, unless `valid` says otherwise before that.
-    pub(super) fn commit(&self, offsets: Vec<Offsets>, valid: impl Fn() -> bool + Send + 'static) -> Answer<()> {
+    pub(crate) fn commit(&self, offsets: Vec<Offsets>, valid: impl Fn() -> bool + Send + 'static) -> Answer<()> {
         self.call(move |stage| stage.commit(offsets, valid))
     }
 
-    pub(super) fn abort(&self) -> Answer<()> {
+    pub(crate) fn abort(&self) -> Answer<()> {
         self.call(Stage::abort)
     }
 
     /// Aborts what is open when everything asked before is done. Nobody waits.
-    pub(super) fn abort_soon(&self) {
+    pub(crate) fn abort_soon(&self) {
         // Without a thread nothing is open.
         let _ = self.jobs.send(Box::new(|stage| {
             if let Err(failure) = stage.abort() {

@@ -12,21 +12,21 @@ use crate::kafka::Kafka;
 use crate::producer::{Producer, ProducerBuilder};
 
 /// What the user's function does to the builder of each producer.
-pub(super) type Customize = Arc<dyn Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync>;
+pub(crate) type Customize = Arc<dyn Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync>;
 
 /// How producers of one id are made.
 #[derive(Clone)]
-pub(super) struct Recipe {
-    pub(super) kafka: Kafka,
-    pub(super) id: Arc<str>,
-    pub(super) timeout: Duration,
-    pub(super) customize: Option<Customize>,
+pub(crate) struct Recipe {
+    pub(crate) kafka: Kafka,
+    pub(crate) id: Arc<str>,
+    pub(crate) timeout: Duration,
+    pub(crate) customize: Option<Customize>,
 }
 
 /// A producer, and the thread of its transactions.
-pub(super) struct Engine {
-    pub(super) producer: Producer,
-    pub(super) conductor: Conductor,
+pub(crate) struct Engine {
+    pub(crate) producer: Producer,
+    pub(crate) conductor: Conductor,
 }
 
 /// How soon a request that a coordinator was not ready for is made again: each transaction makes some.
@@ -34,7 +34,7 @@ const RETRY_BACKOFF_MS: u32 = 15;
 
 impl Engine {
     /// Ends it in good order; nothing is open.
-    pub(super) fn close(self) -> BoxFuture<'static, ()> {
+    pub(crate) fn close(self) -> BoxFuture<'static, ()> {
         let Self { producer, conductor } = self;
         drop(conductor);
         Box::pin(async move {
@@ -45,12 +45,14 @@ impl Engine {
 }
 
 impl Recipe {
-    /// Whether such a producer can be made.
+    /// Whether such a producer can be made; its `message.max.bytes`, where that is set.
     ///
     /// # Errors
     /// For settings that contradict each other.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        self.builder().and_then(ProducerBuilder::check)
+    pub(crate) fn check(&self) -> Result<Option<usize>, Error> {
+        let mut builder = self.builder()?;
+        let most = builder.settings().number("message.max.bytes")?;
+        builder.check().map(|()| most)
     }
 
     fn builder(&self) -> Result<ProducerBuilder, Error> {
@@ -72,7 +74,7 @@ impl Recipe {
     }
 
     /// Makes a producer, and makes it the only one of its id.
-    pub(super) fn start(&self) -> BoxFuture<'static, Result<Engine, Ended>> {
+    pub(crate) fn start(&self) -> BoxFuture<'static, Result<Engine, Ended>> {
         let made = self.make().map_err(|error| Ended { error, cause: Cause::Hopeless });
         Box::pin(async move {
             let engine = made?;

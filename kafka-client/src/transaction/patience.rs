@@ -12,14 +12,18 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The first pause before a new producer; it doubles.
 const FIRST_REBUILD: Duration = Duration::from_millis(100);
+/// The pause where another producer has taken the id: a broker that is asked for it while a transaction is open has that
+/// aborted and is asked again, so that a new transaction meanwhile would be in the other's way, and be fenced once more.
+const AFTER_FENCED: Duration = Duration::from_secs(1);
 /// How often a producer is built anew before a transaction is committed.
 const MOST_REBUILDS: u32 = 5;
-/// How many times a transaction's timeout lie between two returns after another producer of the same id has replaced ours,
-/// without ours having been late. One return, since the other may be an old instance that is about to end; two that are
-/// meant to run replace each other each time that one of them commits, and would for ever.
-const RETURNS_APART: u32 = 2;
+/// In how many times a transaction's timeout a producer comes back twice, at most, after another one of the same id has
+/// replaced it without its having been late. It does, since the other may be an old instance that is about to end, and
+/// twice, since one that begins while a transaction is open takes the id twice: to have that aborted, and for itself. Two
+/// that are meant to run replace each other each time that one of them commits, and would for ever.
+const RETURNS_WITHIN: u32 = 2;
 
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// How large a transaction may be when nothing fails.
     records: usize,
     attempts: u32,
@@ -29,8 +33,9 @@ pub(super) struct Patience {
     suspect: Option<Suspect>,
     undone: u32,
     rebuilds: u32,
-    returned: Option<Instant>,
-    returns_apart: Duration,
+    /// The last two returns, the later one first.
+    returned: [Option<Instant>; 2],
+    returns_within: Duration,
     gives_up: bool,
 }
 
@@ -45,13 +50,13 @@ struct Suspect {
 
 /// What to do after a transaction was undone.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Again(Duration),
     Stop,
 }
 
 impl Patience {
-    pub(super) fn new(records: usize, attempts: u32, timeout: Duration) -> Self {
+    pub(crate) fn new(records: usize, attempts: u32, timeout: Duration) -> Self {
         Self {
             records,
             attempts,
@@ -59,24 +64,24 @@ impl Patience {
             suspect: None,
             undone: 0,
             rebuilds: 0,
-            returned: None,
-            returns_apart: timeout * RETURNS_APART,
+            returned: [None; 2],
+            returns_within: timeout * RETURNS_WITHIN,
             gives_up: false,
         }
     }
 
     /// How many records a transaction may have now.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most
     }
 
     /// Whether a record is being looked for that fails: its bytes will be wanted.
-    pub(super) fn isolates(&self) -> bool {
+    pub(crate) fn isolates(&self) -> bool {
         self.most < self.records || self.suspect.is_some()
     }
 
     /// The processing of a batch has failed: of so many records, of one that was alone, and whether its bytes are at hand.
-    pub(super) fn failed(&mut self, count: usize, only: Option<(Source, i64)>, has_bytes: bool, error: &Error) {
+    pub(crate) fn failed(&mut self, count: usize, only: Option<(Source, i64)>, has_bytes: bool, error: &Error) {
         // A partition that has moved is nobody's fault.
         if error.kind() == ErrorKind::Fenced {
             return;
@@ -94,7 +99,7 @@ impl Patience {
     }
 
     /// Whether a record has failed too often.
-    pub(super) fn has_given_up(&self, source: &Source, offset: i64) -> bool {
+    pub(crate) fn has_given_up(&self, source: &Source, offset: i64) -> bool {
         self.is_hopeless(source.topic(), source.partition(), offset)
     }
 
@@ -104,7 +109,7 @@ impl Patience {
     }
 
     /// With which error it failed the last time.
-    pub(super) fn last_error(&self) -> Error {
+    pub(crate) fn last_error(&self) -> Error {
         match &self.suspect {
             Some(suspect) => suspect.error.clone(),
             None => Error::new(ErrorKind::Handler, "the processing failed"),
@@ -112,16 +117,16 @@ impl Patience {
     }
 
     /// What had failed too often is out of the way, if the transaction is committed.
-    pub(super) fn buried(&mut self) {
+    pub(crate) fn buried(&mut self) {
         self.most = self.most.max(2);
     }
 
     /// Nobody takes what failed too often.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.gives_up = true;
     }
 
-    pub(super) fn committed(&mut self) {
+    pub(crate) fn committed(&mut self) {
         self.most = (self.most * 2).min(self.records);
         (self.undone, self.rebuilds) = (0, 0);
         if self.most == self.records {
@@ -129,7 +134,7 @@ impl Patience {
         }
     }
 
-    pub(super) fn undone(&mut self, error: &Error) -> Verdict {
+    pub(crate) fn undone(&mut self, error: &Error) -> Verdict {
         if self.gives_up || error.kind() == ErrorKind::Denied {
             return Verdict::Stop;
         }
@@ -139,13 +144,16 @@ impl Patience {
     }
 
     /// How long to wait before a new producer; `None` when there is to be none.
-    pub(super) fn rebuild(&mut self, cause: Cause, now: Instant) -> Option<Duration> {
+    pub(crate) fn rebuild(&mut self, cause: Cause, now: Instant) -> Option<Duration> {
         match cause {
             Cause::Hopeless => return None,
-            Cause::Fenced if self.returned.is_some_and(|at| now.duration_since(at) < self.returns_apart) => {
+            Cause::Fenced if self.returned[1].is_some_and(|at| now.duration_since(at) < self.returns_within) => {
                 return None;
             }
-            Cause::Fenced => self.returned = Some(now),
+            Cause::Fenced => {
+                self.returned = [Some(now), self.returned[0]];
+                return Some(AFTER_FENCED);
+            }
             Cause::Expired | Cause::Broken if self.rebuilds >= MOST_REBUILDS => return None,
             Cause::Expired | Cause::Broken => self.rebuilds += 1,
         }
@@ -214,9 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_comes_back_once_against_another_and_a_few_times_against_bad_luck() {
+    fn a_producer_comes_back_twice_against_another_and_a_few_times_against_bad_luck() {
         let mut patience = Patience::new(10, 3, TIMEOUT);
         let now = Instant::now();
+        assert!(patience.rebuild(Cause::Fenced, now).is_some());
         assert!(patience.rebuild(Cause::Fenced, now).is_some());
         assert_eq!((0..9).filter_map(|_| patience.rebuild(Cause::Expired, now)).count(), MOST_REBUILDS as usize);
         assert!(patience.rebuild(Cause::Hopeless, now).is_none());

@@ -381,7 +381,7 @@ impl<I, P> fmt::Debug for ExactlyOnce<I, P> {
 }
 
 /// An id of this run alone.
-fn made_up(group: &str) -> String {
+pub(crate) fn made_up(group: &str) -> String {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(std::process::id());
     format!("{group}-{random:016x}")

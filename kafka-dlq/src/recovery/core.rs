@@ -47,6 +47,9 @@ pub(crate) struct Core {
     pub(crate) retry_partitions: AtomicI32,
     /// How old a dead letter may be, in milliseconds, before its topic deletes it at once; -1 for any age.
     pub(crate) retention_ms: AtomicI64,
+    /// How old, and how far ahead, a timestamp may be for the brokers of both topics, in milliseconds.
+    pub(crate) timestamp_before_ms: AtomicI64,
+    pub(crate) timestamp_after_ms: AtomicI64,
 }
 
 /// How often a record was tried.
@@ -139,7 +142,7 @@ impl Core {
             group: builder.group().to_owned(),
             circuit: settings.breaker.map(|breaker| Mutex::new(Circuit::new(breaker, now))),
             budget: settings.budget.map(|budget| Mutex::new(Account::new(budget, now))),
-            writer: Arc::new(Writer { producer: OnceLock::new(), tally: tally.clone() }),
+            writer: Arc::new(Writer::new(tally.clone(), start::producer(&builder, &settings))),
             settings,
             tally,
             processed: OnceLock::new(),
@@ -150,6 +153,8 @@ impl Core {
             dead_letter_partitions: AtomicI32::new(0),
             retry_partitions: AtomicI32::new(0),
             retention_ms: AtomicI64::new(-1),
+            timestamp_before_ms: AtomicI64::new(i64::MAX),
+            timestamp_after_ms: AtomicI64::new(i64::MAX),
         });
         let plan = start::Plan::new(&builder, unordered);
         let starting = core.clone();
@@ -274,6 +279,25 @@ impl Core {
         circuit.is_open()
     }
 
+    /// A record has failed for the last time, and may be among the first that an outage makes fail. Whether the breaker opens
+    /// before another record is handled; not waited for any longer than [`LAST_FAILURE`].
+    async fn is_first_of_an_outage(&self, record: &RawReceived) -> Result<bool, GivenBack> {
+        if self.circuit.is_none() {
+            return Ok(false);
+        }
+        let (until, before) = (Instant::now() + LAST_FAILURE, self.successes.load(Ordering::Relaxed));
+        while !self.open.load(Ordering::Relaxed) {
+            if self.successes.load(Ordering::Relaxed) != before || Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => (),
+                () = record.stopping() => return Err(GivenBack),
+            }
+        }
+        Ok(true)
+    }
+
     /// What to do with a record that has failed.
     pub(crate) async fn failed(
         &self,
@@ -285,18 +309,23 @@ impl Core {
         place: Place<'_>,
     ) -> Result<After, BoxError> {
         self.tally.failed(fault.class);
-        match decision {
-            Decision::Retry(_) => {
-                if self.is_outage(record, pass) {
-                    tries.set_back();
-                    return Ok(After::Again);
-                }
-            }
+        let would_retry = matches!(decision, Decision::Retry(_));
+        if !would_retry {
             // The other side has answered: this is the record's own fault.
-            _ => pass.probed(true),
+            pass.probed(true);
+        } else if self.is_outage(record, pass) {
+            tries.set_back();
+            return Ok(After::Again);
         }
         let tried = tries.failed(record);
         let step = decision.step(&tried, self.means(place));
+        if would_retry
+            && matches!(step, Step::DeadLetter(_) | Step::Stop(_))
+            && self.is_first_of_an_outage(record).await?
+        {
+            tries.set_back();
+            return Ok(After::Again);
+        }
         tracing::debug!(?record, attempts = tries.attempts, ?step, error = %fault.error, "a record has failed");
         match step {
             Step::Again(delay) => {
@@ -516,7 +545,7 @@ impl Core {
         transit: Option<InTransit>,
     ) -> Result<Completion, BoxError> {
         let topic = self.settings.retry_topic.as_ref().map(RetryTopic::name).unwrap_or_default();
-        let mut raw = copy(record, topic, headers);
+        let mut raw = self.copy(record, topic, headers);
         raw.partition = same_partition(record, &self.retry_partitions);
         self.writer.write(raw, record, transit, Box::new(|| ())).await
     }
@@ -546,18 +575,30 @@ impl Core {
                 }
             }
         }
-        let mut raw = copy(record, topic, headers);
+        let mut raw = self.copy(record, topic, headers);
         raw.partition = same_partition(record, &self.dead_letter_partitions);
         let retention = self.retention_ms.load(Ordering::Relaxed);
-        if let (Some(timestamp), 0..) = (raw.timestamp, retention)
-            && millis(SystemTime::now()).saturating_sub(timestamp) > retention / 2
-        {
-            // It would be deleted for its age, soon or at once. The headers have the time.
-            raw.timestamp = None;
-        }
+        let now = millis(SystemTime::now());
+        // It would be deleted for its age, soon or at once. The headers have the time.
+        raw.timestamp = raw.timestamp.filter(|time| retention < 0 || now.saturating_sub(*time) <= retention / 2);
         tracing::warn!(?record, reason = &*reason, error = %fault.error, "a record is dead-lettered");
         let tally = self.tally.clone();
         self.writer.write(raw, record, None, Box::new(move || tally.dead_lettered(&reason))).await
+    }
+
+    /// The record bit for bit, with other headers, for another topic. Without its timestamp where a broker would refuse it;
+    /// the headers have the time.
+    fn copy(&self, record: &RawReceived, topic: &str, headers: Headers) -> RawRecord {
+        let mut raw = RawRecord::new(topic, record.key_bytes().map(Vec::from), record.value_bytes().map(Vec::from));
+        let now = millis(SystemTime::now());
+        // A tenth less: clocks differ.
+        let most = |bound: &AtomicI64| bound.load(Ordering::Relaxed) / 10 * 9;
+        let is_taken = |time: &i64| {
+            now.saturating_sub(*time) <= most(&self.timestamp_before_ms)
+                && time.saturating_sub(now) <= most(&self.timestamp_after_ms)
+        };
+        (raw.headers, raw.timestamp) = (headers, record.timestamp_ms().filter(is_taken));
+        raw
     }
 
     fn failure<'a>(
@@ -584,6 +625,12 @@ impl Core {
         }
     }
 }
+
+/// How long a record whose attempts are used up waits, with nothing else handled meanwhile, for the failures of others: they
+/// may tell that this is an outage.
+const LAST_FAILURE: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How long the rest of a suspect's work counts as handling it, at most: it may wait for another record.
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -630,13 +677,6 @@ fn stopped(why: Why, fault: Fault) -> BoxError {
         Why::NoRetryTopic => "the record is to be parked, and there is no retry topic".to_owned(),
     };
     Stopped { why, source: fault.error }.into()
-}
-
-/// The record bit for bit, with other headers, for another topic.
-fn copy(record: &RawReceived, topic: &str, headers: Headers) -> RawRecord {
-    let mut raw = RawRecord::new(topic, record.key_bytes().map(Vec::from), record.value_bytes().map(Vec::from));
-    (raw.headers, raw.timestamp) = (headers, record.timestamp_ms());
-    raw
 }
 
 /// The partition of the same number, in a topic of so many.

@@ -215,8 +215,10 @@ where
             Err(panic) => (Decision::dead_letter("panic"), Fault::panicked(&*panic), None),
         };
         drop(risk);
-        if fault.error.is::<GivenBack>() {
-            return Err(fault.error);
+        // Exactly once: what they have sent does not count.
+        which.iter().for_each(|at| batch.records[*at].undo());
+        if fault.error.is::<GivenBack>() || batch.records[last].is_undone() {
+            return Err(GivenBack.into());
         }
         let named = named.and_then(|named| which.get(named)).map(|at| at - range.start);
         Ok(Some(Failed { decision, fault, pass, named, first }))

@@ -63,8 +63,10 @@ where
                 Err(panic) => (Decision::dead_letter("panic"), Fault::panicked(&*panic)),
             };
             drop(risk);
-            if fault.error.is::<GivenBack>() {
-                return Err(fault.error);
+            // Exactly once: what it has sent does not count.
+            record.undo();
+            if fault.error.is::<GivenBack>() || record.is_undone() {
+                return Err(GivenBack.into());
             }
             match self.core.failed(record, &mut tries, decision, fault, pass, place).await? {
                 After::Again => (),

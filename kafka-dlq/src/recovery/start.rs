@@ -2,8 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use kafka_client::{BoxError, ConsumerBuilder, Error, ErrorKind, Kafka, TopicDescription, TopicSpec};
+use kafka_client::{
+    BoxError, ConsumerBuilder, Error, ErrorKind, Guarantee, Kafka, Producer, TopicDescription, TopicSpec,
+};
 
+use super::Settings;
 use super::core::Core;
 
 /// What a record may take beside what its consumer may send: the headers.
@@ -16,20 +19,20 @@ const LEAST_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// What is known when the route is joined.
 pub(super) struct Plan {
     kafka: Kafka,
-    max_message: u64,
+    /// Whether dead letters and retries are part of transactions, as far as is known.
+    transactional: bool,
     /// Why keys cannot keep an order.
     contradiction: Option<String>,
 }
 
 impl Plan {
     pub(super) fn new(builder: &ConsumerBuilder, unordered: bool) -> Self {
-        let max_message = builder.setting("message.max.bytes").and_then(|bytes| bytes.parse().ok());
         let contradiction = match unordered {
             true => Some("its route handles records of one key at the same time (`Concurrency::unordered`)".to_owned()),
             false => separates_partitions(builder),
         };
-        let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
-        Self { kafka: builder.kafka().clone(), max_message, contradiction }
+        let transactional = builder.guaranteed() == Guarantee::ExactlyOnce;
+        Self { kafka: builder.kafka().clone(), transactional, contradiction }
     }
 
     pub(super) async fn carry_out(self, core: &Core) -> Result<(), BoxError> {
@@ -56,14 +59,9 @@ impl Plan {
             }
             _ => (),
         }
-        let producer = match &settings.producer {
-            Some(producer) => producer.clone(),
-            None => {
-                let max = (self.max_message + ROOM_FOR_HEADERS).to_string();
-                self.kafka.producer().set("message.max.bytes", max).build()?
-            }
-        };
-        let _ = core.writer.producer.set(producer);
+        if !self.transactional {
+            core.writer.producer()?;
+        }
         let source = match core.source.starts_with('^') {
             true => None,
             false => self.kafka.admin().describe_topic(&core.source).await?,
@@ -91,6 +89,7 @@ impl Plan {
                 .into());
             }
             core.retry_partitions.store(found.partitions, Ordering::Relaxed);
+            found.bound_timestamps(core);
             if found.retention_ms.is_some_and(|ms| (0..LEAST_RETENTION_MS).contains(&ms)) {
                 return Err(format!(
                     "retry topic {} deletes records after {} ms, also those that wait. Run `kafka-configs.sh --alter \
@@ -106,6 +105,7 @@ impl Plan {
             let found = self.topic(core, topic, partitions, "dead-letter").await?;
             core.dead_letter_partitions.store(found.partitions, Ordering::Relaxed);
             core.retention_ms.store(found.retention_ms.unwrap_or(-1), Ordering::Relaxed);
+            found.bound_timestamps(core);
         }
         Ok(())
     }
@@ -120,8 +120,13 @@ impl Plan {
                 )
                 .into());
             }
-            let retention_ms = found.config("retention.ms").and_then(|ms| ms.parse().ok());
-            return Ok(Found { partitions: found.partitions(), retention_ms });
+            let number = |key: &str| found.config(key).and_then(|ms| ms.parse().ok());
+            return Ok(Found {
+                partitions: found.partitions(),
+                retention_ms: number("retention.ms"),
+                timestamp_before_ms: number("message.timestamp.before.max.ms"),
+                timestamp_after_ms: number("message.timestamp.after.max.ms"),
+            });
         }
         let wanted = partitions.unwrap_or(1);
         if !core.settings.creates_topics {
@@ -140,7 +145,29 @@ impl Plan {
         };
         self.kafka.ensure_topics(&[spec]).await.map_err(refused)?;
         tracing::info!(topic = name, partitions = wanted, "created the {what} topic");
-        Ok(Found { partitions: wanted, retention_ms: Some(-1) })
+        // As it was created: with its broker's settings for the rest.
+        let found = self.kafka.admin().describe_topic(name).await?;
+        let number = |key: &str| found.as_ref()?.config(key)?.parse().ok();
+        Ok(Found {
+            partitions: wanted,
+            retention_ms: Some(-1),
+            timestamp_before_ms: number("message.timestamp.before.max.ms"),
+            timestamp_after_ms: number("message.timestamp.after.max.ms"),
+        })
+    }
+}
+
+/// Makes the producer of records that are not part of a transaction.
+pub(super) fn producer(
+    builder: &ConsumerBuilder,
+    settings: &Settings,
+) -> impl Fn() -> Result<Producer, Error> + Send + Sync + 'static {
+    let (kafka, given) = (builder.kafka().clone(), settings.producer.clone());
+    let most = builder.setting("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+    let most: u64 = most.unwrap_or(DEFAULT_MAX_MESSAGE) + ROOM_FOR_HEADERS;
+    move || match &given {
+        Some(producer) => Ok(producer.clone()),
+        None => kafka.producer().set("message.max.bytes", most.to_string()).build(),
     }
 }
 
@@ -148,6 +175,15 @@ struct Found {
     partitions: i32,
     /// `None` where the cluster does not tell.
     retention_ms: Option<i64>,
+    timestamp_before_ms: Option<i64>,
+    timestamp_after_ms: Option<i64>,
+}
+
+impl Found {
+    fn bound_timestamps(&self, core: &Core) {
+        core.timestamp_before_ms.fetch_min(self.timestamp_before_ms.unwrap_or(i64::MAX), Ordering::Relaxed);
+        core.timestamp_after_ms.fetch_min(self.timestamp_after_ms.unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
 }
 
 fn command(topic: &str, partitions: i32) -> String {

@@ -1,9 +1,9 @@
-//! Writing dead letters and retries: pipelined, and never given up.
+//! Writing dead letters and retries: pipelined, and never given up; exactly once, in the transaction of the record's offset.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kafka_client::{BoxError, Completion, GivenBack, Outcome, Producer, RawReceived, RawRecord};
+use kafka_client::{BoxError, Completion, Error, GivenBack, Outcome, Producer, RawReceived, RawRecord};
 
 use super::tally::Tally;
 use crate::retry_topic::gate::InTransit;
@@ -16,17 +16,36 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Writer {
-    /// Built when the consumer starts.
-    pub(crate) producer: OnceLock<Producer>,
-    pub(crate) tally: Tally,
+    /// Built when the consumer starts, unless it has transactions.
+    producer: OnceLock<Producer>,
+    make: Box<dyn Fn() -> Result<Producer, Error> + Send + Sync>,
+    tally: Tally,
 }
 
 /// What is done when a record is written.
 pub(crate) type Written = Box<dyn FnOnce() + Send>;
 
 impl Writer {
+    pub(super) fn new(tally: Tally, make: impl Fn() -> Result<Producer, Error> + Send + Sync + 'static) -> Self {
+        Self { producer: OnceLock::new(), make: Box::new(make), tally }
+    }
+
+    /// The producer of records that are not part of a transaction.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub(super) fn producer(&self) -> Result<Producer, Error> {
+        match self.producer.get() {
+            Some(producer) => Ok(producer.clone()),
+            None => {
+                let made = (self.make)()?;
+                Ok(self.producer.get_or_init(|| made).clone())
+            }
+        }
+    }
+
     /// Puts `raw` in the producer's queue. The completion is done when the broker has it: a write that fails is tried again
-    /// until then, or until the partition of `record` is to stop.
+    /// until then, or until the partition of `record` is to stop. Exactly once, it is part of the record's transaction.
     pub(crate) async fn write(
         self: &Arc<Self>,
         mut raw: RawRecord,
@@ -34,9 +53,23 @@ impl Writer {
         transit: Option<InTransit>,
         written: Written,
     ) -> Result<Completion, BoxError> {
-        let Some(producer) = self.producer.get().cloned() else {
-            return Err("the recovery was not started: its consumer was not run".into());
-        };
+        if record.is_transactional() {
+            let transaction = record.transaction();
+            return match transaction.send(raw).await {
+                Err(_) if record.is_stopping() => Err(GivenBack.into()),
+                Err(error) => Err(error.into()),
+                Ok(()) => {
+                    transaction.on_commit(move || {
+                        if let Some(transit) = transit {
+                            transit.written();
+                        }
+                        written();
+                    })?;
+                    Ok(Completion::done())
+                }
+            };
+        }
+        let producer = self.producer()?;
         let placed = tokio::select! {
             placed = producer.enqueue(&raw) => placed,
             () = record.stopping() => return Err(GivenBack.into()),

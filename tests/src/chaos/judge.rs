@@ -5,6 +5,7 @@ mod crashed;
 mod ordered;
 mod outage;
 mod redriven;
+mod retried;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -20,6 +21,7 @@ pub(super) use crashed::crash_loop;
 pub(super) use ordered::retry_order;
 pub(super) use outage::outage;
 pub(super) use redriven::redriven;
+pub(super) use retried::exactly_once_retries;
 
 /// How many examples of something wrong are told.
 const EXAMPLES: usize = 5;

@@ -6,6 +6,7 @@ mod dlq_nothing_lost;
 mod eos_brokers;
 mod eos_copy;
 mod eos_rebalance;
+mod eos_retry;
 mod eos_zombie;
 mod outage;
 mod redrive_kill;
@@ -45,6 +46,7 @@ pub const SCENARIOS: &[Scenario] = &[
     retry_order::SCENARIO,
     dlq_nothing_lost::SCENARIO,
     outage::SCENARIO,
+    eos_retry::SCENARIO,
     redrive_kill::SCENARIO,
     crash_loop::SCENARIO,
 ];

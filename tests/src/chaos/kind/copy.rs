@@ -182,7 +182,7 @@ fn ended(what: What, batch: &str) -> Entry<'_> {
 }
 
 /// Of the place among the members: who takes it over aborts what was left open.
-fn transactional_id(order: &Order) -> String {
+pub(super) fn transactional_id(order: &Order) -> String {
     format!("{}-{}", order.text("output"), order.text("slot"))
 }
 

@@ -7,14 +7,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_client::{Concurrency, ConsumerBuilder, HeadersRef, Kafka, Optional, RawReceived, Received, Topic, Utf8};
+use kafka_client::{
+    Concurrency, ConsumerBuilder, Guarantee, HeadersRef, Kafka, Optional, RawReceived, Received, Topic, Utf8,
+};
 use kafka_dlq::{Backoff, Breaker, Decision, Order as KeyOrder, Recovery, RetryTopic};
 use parking_lot::Mutex;
 
 use super::Kind;
+use super::copy::transactional_id;
 use super::handler::told;
 use crate::chaos::evidence::Evidence;
 use crate::chaos::fate::{Fate, Fates, fingerprint};
+use crate::chaos::judge::OUTPUT;
 use crate::chaos::ledger::{Entry, Pen, Place, What};
 use crate::chaos::order::Order;
 use crate::chaos::plan::Role;
@@ -52,6 +56,22 @@ pub(in crate::chaos) const UNORDERED: Kind = Kind {
     about: "the same with `Order::Unordered`: later records of a key overtake one that waits",
     lives: false,
     run: |order| retries(order, KeyOrder::Unordered),
+};
+
+/// Retries that keep the order of keys, with outputs, hops, dead letters and offsets in one transaction.
+pub(in crate::chaos) const IN_TRANSACTIONS: Kind = Kind {
+    name: "retries-in-transactions",
+    about: "a recovery of ours on a consumer with `Guarantee::ExactlyOnce`",
+    lives: true,
+    run: |order| with_outputs(order, true),
+};
+
+/// The same without transactions.
+pub(in crate::chaos) const NO_TRANSACTIONS: Kind = Kind {
+    name: "no-transactions",
+    about: "the same at least once, with a producer beside",
+    lives: false,
+    run: |order| with_outputs(order, false),
 };
 
 /// Records of all sorts, of which some are put aside and some become dead letters.
@@ -184,6 +204,50 @@ async fn retries(order: &Order, keys: KeyOrder) -> Result<(), String> {
         .wrap(handler);
     let input = Topic::new(order.text("input"), Utf8, Utf8);
     run(member(order).route_concurrent(&input, Concurrency::by_key(8), recovery)).await
+}
+
+/// Handles numbered records, as `ORDERED` says, and copies those that it has handled.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn with_outputs(order: &Order, transactions: bool) -> Result<(), String> {
+    let (pen, output) = (order.pen(), Topic::new(order.text(OUTPUT.name), Utf8, Utf8));
+    let beside = Kafka::connect(order.text("bootstrap")).producer().build().map_err(told)?;
+    let handler = move |record: Received<String, String>| {
+        let (pen, output, beside) = (pen.clone(), output.clone(), beside.clone());
+        async move {
+            // Before anybody knows how it will end: what a failed attempt has sent must not count.
+            let copy = output.record(record.key(), record.value());
+            let early = record.offset() % 2 == 0;
+            if transactions && early && record.transaction().send(copy).await.is_err() {
+                return Err(Trouble::Busy);
+            }
+            let fate = ORDERED.of(record.key_bytes(), record.value_bytes());
+            numbered(&pen, &record, || outcome(fate)).await?;
+            let copy = output.record(record.key(), record.value());
+            let sent = match transactions {
+                true if early => Ok(()),
+                true => record.transaction().send(copy).await,
+                false => beside.send(copy).await.map(drop),
+            };
+            sent.map_err(|_| Trouble::Busy)
+        }
+    };
+    let recovery = Recovery::by(decide)
+        .without_breaker()
+        .in_place(1)
+        .retry_topic(RetryTopic::new(order.text(RETRY.name)))
+        .dead_letter(order.text(DEAD.name))
+        .wrap(handler);
+    let member = member(order);
+    let member = match transactions {
+        false => member,
+        true => member
+            .guarantee(Guarantee::ExactlyOnce)
+            .transactional_id(transactional_id(order))
+            .transaction_timeout(Duration::from_secs(5))
+            .transactional_producer(|producer| producer.set("reconnect.backoff.max.ms", "500")),
+    };
+    let input = Topic::new(order.text("input"), Utf8, Utf8);
+    run(member.route_concurrent(&input, Concurrency::by_key(8), recovery)).await
 }
 
 /// Writes down how a handler fared with a numbered record.
