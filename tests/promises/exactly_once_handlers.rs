@@ -149,7 +149,7 @@ async fn nothing_counts_of_an_attempt_that_has_failed_or_was_over() {
     let late = std::mem::take(&mut *kept.lock());
     assert_eq!(late.len(), 60);
     for transaction in late {
-        let refused = transaction.send(to.record(&String::new(), &"late".to_owned())).await.unwrap_err();
+        let refused = transaction.send(to.record("", "late")).await.unwrap_err();
         assert_eq!(refused.error().kind(), ErrorKind::Closed, "{refused}");
     }
     member.stop().await;
