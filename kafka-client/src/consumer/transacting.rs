@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::commit::Answer;
 use super::control::{Control, Key};
+use super::lives::RunningLane;
 use super::outbox::{OnCommit, Outbox, Results};
 use super::state::{CommitPoint, LaneState};
 use crate::error::{Error, ErrorKind};
@@ -123,8 +124,12 @@ impl Transactions {
 impl Control {
     /// Starts a transaction with everything that is finished, unless one is under way.
     pub(super) fn transact(&mut self) {
+        let may_begin = |one: &Transactions| one.idle.is_some() && Instant::now() >= one.not_before;
+        if !self.transactions.as_ref().is_some_and(may_begin) {
+            return;
+        }
         let client = self.client.clone();
-        let one = |(key, lane): (&Key, &super::lives::RunningLane)| One {
+        let one = |(key, lane): (&Key, &RunningLane)| One {
             key: key.clone(),
             life: lane.life,
             state: lane.state.clone(),
@@ -134,11 +139,10 @@ impl Control {
             !one.state.is_lost() && one.state.commit_point().is_some_and(|point| one.before.as_ref() != Some(&point))
         };
         let lanes: Vec<One> = self.lanes.iter().map(one).collect();
-        let Some(transactions) = &mut self.transactions else { return };
-        if Instant::now() < transactions.not_before || !lanes.iter().any(is_new) {
-            return;
-        }
-        if let Some(transactor) = transactions.idle.take() {
+        if lanes.iter().any(is_new)
+            && let Some(transactions) = &mut self.transactions
+            && let Some(transactor) = transactions.idle.take()
+        {
             transactions.since = Instant::now();
             transactions.under_way = Some(tokio::spawn(transactor.run(client, lanes)));
         }
