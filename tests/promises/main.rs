@@ -20,6 +20,7 @@ mod consumer_config;
 mod consumer_interceptors;
 mod consumer_metrics;
 mod dead_letters;
+mod decoded_once;
 mod dlq_command;
 mod embedded_equals_real;
 mod ending_while_joining;
