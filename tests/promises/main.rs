@@ -57,6 +57,7 @@ mod protocol;
 mod quarantine;
 mod rebalance;
 mod recorder;
+mod registered_poison;
 mod registry_conversation;
 mod registry_outage;
 mod recovery;
