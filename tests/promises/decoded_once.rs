@@ -55,7 +55,8 @@ async fn a_record_is_decoded_once_however_often_its_handler_looks() {
 async fn who_looks_into_few_records_decodes_those_alone() {
     let (lines, counted, account) = (topic("few", 3), Counted::default(), Account::default());
     let records = (0..RECORDS).map(|number| {
-        let value = if number % EACH == 0 || number % 2 == 0 { b"text".to_vec() } else { vec![0xff, 0xfe] };
+        let value =
+            if number.is_multiple_of(EACH) || number.is_multiple_of(2) { b"text".to_vec() } else { vec![0xff, 0xfe] };
         RawRecord::new(lines.name(), Some(number.to_string().into_bytes()), Some(value))
     });
     assert_eq!(given::built(kafka().producer()).send_batch(records).await.unwrap(), RECORDS);
@@ -65,7 +66,7 @@ async fn who_looks_into_few_records_decodes_those_alone() {
         let (typed, book) = (typed.clone(), book.clone());
         async move {
             let number: usize = String::from_utf8_lossy(record.key_bytes().unwrap_or_default()).parse().unwrap();
-            if number % EACH == 0 {
+            if number.is_multiple_of(EACH) {
                 assert_eq!(record.decode(&typed).await.unwrap().value(), "text");
             }
             book.add('a', record.partition(), record.offset());

@@ -61,10 +61,8 @@ where
     ];
     poison.extend(wrong.iter().map(|(rest, field)| (behind(id, rest), ErrorKind::Malformed, Some(id), *field)));
 
-    let mut written: Vec<(Option<i32>, Option<&[u8]>, Option<&[u8]>)> = Vec::new();
-    for (bytes, ..) in &poison {
-        written.extend([(Some(0), Some(&b"o-1"[..]), Some(&good[..])), (Some(0), Some(b"o-2"), Some(bytes))]);
-    }
+    let pair = |bytes| [(Some(0), Some(&b"o-1"[..]), Some(&good[..])), (Some(0), Some(&b"o-2"[..]), Some(bytes))];
+    let written = Vec::from_iter(poison.iter().flat_map(|(bytes, ..)| pair(&bytes[..])));
     oracle::produce(Cluster::shared().bootstrap(), lines.name(), &written);
 
     let (handled, failed) = (Taken::new(), Taken::new());
