@@ -1,17 +1,20 @@
-//! What does it look like? A typed event goes out and comes in, through a broker inside this process.
+//! What does it look like? A typed event goes out and comes in, through a broker and a schema registry inside this process.
 //!
 //! Run it with `cargo run --bin quickstart`.
 
 use std::convert::Infallible;
 use std::time::Instant;
 
-use kafka_client::{Error, Json, Kafka, Received, Topic, TopicSpec, Utf8};
+use kafka_client::serde::{Avro, AvroSchema, Registry};
+use kafka_client::{Error, Kafka, Received, Topic, TopicSpec, Utf8};
 use tokio::sync::Notify;
 
-#[derive(serde::Serialize, serde::Deserialize)]
+/// The schema is derived from the type, and registered with the first record.
+#[derive(AvroSchema, serde::Serialize, serde::Deserialize)]
+#[avro(crate = "kafka_client::serde")]
 struct Order {
     item: String,
-    cents: u32,
+    cents: i32,
 }
 
 /// Ends the example after one order. A service runs until somebody presses Ctrl-C: see `readme.rs`.
@@ -27,8 +30,8 @@ async fn charge(order: Received<String, Order>) -> Result<(), Infallible> {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let start = Instant::now();
-    let kafka = Kafka::embedded()?;
-    let orders = Topic::new("orders", Utf8, Json::<Order>::new());
+    let (kafka, registry) = (Kafka::embedded()?, Registry::in_memory());
+    let orders = Topic::new("orders", Utf8, Avro::<Order>::new(&registry));
     kafka.ensure_topics(&[TopicSpec::new(orders.name(), 1)]).await?;
 
     let producer = kafka.producer().build()?;

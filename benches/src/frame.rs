@@ -126,6 +126,11 @@ impl Sample {
         Self::new(used.wall.as_secs_f64() * 1e9 / operations as f64, operations, used)
     }
 
+    /// Bytes, however long it took to find them out.
+    pub(crate) fn bytes(bytes: f64, operations: u64, used: Used) -> Self {
+        Self::new(bytes, operations, used)
+    }
+
     /// The median of `latencies`, in microseconds.
     pub(crate) fn median_latency(latencies: &mut [Duration], used: Used) -> Outcome<Self> {
         latencies.sort_unstable();

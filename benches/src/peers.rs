@@ -1,5 +1,13 @@
-//! rdkafka, used the way its documentation shows.
+//! rdkafka, used the way its documentation shows; and, for the formats, other clients of a schema registry.
 
+/// schema-registry-client, in a feature of its own: it brings a second TLS library and older versions of much.
+#[cfg(feature = "schema-registry-client")]
+pub(crate) mod client;
+#[cfg(not(feature = "schema-registry-client"))]
+#[path = "peers/no_client.rs"]
+pub(crate) mod client;
+mod place;
+pub(crate) mod python;
 pub(crate) mod serde;
 pub(crate) mod transactions;
 

@@ -1,12 +1,16 @@
 //! Values by the schemas they were written with, through a registry.
 //!
 //! Deciding about a dead letter neither waits nor asks anybody. What a decision would have to ask for is noted; who decides
-//! [resolves](Values::resolve) it, and decides again.
+//! [resolves](Values::resolve) it, and decides again. What is known is looked up by topic and schema id, without a lock and
+//! without a string: subjects are called by their names only to ask for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod known;
+
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use kafka_client::serde::{
     Avro, Deserializer, Encoded, ErrorKind as Why, Miss, Part, RegisteredSchema, Registry, SchemaId, SchemaType,
     Serializer, Source, Stop, Target, protobuf,
@@ -15,14 +19,13 @@ use kafka_client::{BoxError, RawRecord};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use self::known::{Fits, Known, Learned};
 use crate::error::{Error, ErrorKind};
 
 /// How often a decision is made again for what was missing, before what is known has to do.
 pub(crate) const PASSES: usize = 8;
 /// The magic byte and the id in front of a payload.
 const PREFIX: usize = 5;
-/// How many answers of a kind are remembered.
-const MOST: usize = 10_000;
 
 /// Decodes, encodes and checks.
 #[derive(Clone)]
@@ -34,32 +37,21 @@ struct Inner {
     registry: Registry,
     avro: Avro<Value>,
     protobuf: protobuf::DynamicProtobuf,
+    known: ArcSwap<Known>,
     missed: Mutex<Vec<Miss>>,
     asked: Mutex<BTreeSet<Asked>>,
-    /// Whether a schema fits a subject, or why not; without an id: what it says to a value without a schema.
-    fits: Mutex<BTreeMap<Pair, Result<Fits, String>>>,
-    /// The newest schema of a subject; none where there is no such subject.
-    newest: Mutex<BTreeMap<String, Option<Arc<RegisteredSchema>>>>,
-    /// Ids that the registry does not know: bytes that look like one.
-    unknown: Mutex<BTreeMap<i32, ()>>,
-}
-
-type Pair = (String, Option<i32>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fits {
-    /// The subject has schemas, and this one is among them, or could be.
-    Checked,
-    /// There is no such subject: its topic takes any bytes.
-    Anything,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     Schema(i32),
-    Fits(Pair),
+    /// What a topic's subject says to the schema of this id; without one: to bytes that name none.
+    Fits(String, IsKey, Option<i32>),
     Newest(String),
 }
+
+/// Whether it is the key's subject, not the value's.
+type IsKey = bool;
 
 impl Values {
     pub(crate) fn new(registry: &Registry) -> Self {
@@ -69,11 +61,9 @@ impl Values {
             registry,
             avro,
             protobuf,
+            known: ArcSwap::default(),
             missed: Mutex::default(),
             asked: Mutex::default(),
-            fits: Mutex::default(),
-            newest: Mutex::default(),
-            unknown: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -113,9 +103,9 @@ impl Values {
         if like.and_then(id).is_none() {
             return Ok(value.to_string().into_bytes());
         }
-        let subject = subject(topic, Part::Value);
-        let newest = self.newest(&subject).ok_or("the schema of its target is not known yet")?;
-        let newest = newest.ok_or_else(|| format!("there is no subject {subject} to write it with"))?;
+        let subject = || subject(topic, Part::Value);
+        let newest = self.newest(topic).ok_or("the schema of its target is not known yet")?;
+        let newest = newest.ok_or_else(|| format!("there is no subject {} to write it with", subject()))?;
         match (newest.schema.schema_type, newest.id) {
             (SchemaType::Avro, _) => {
                 let mut out = Vec::new();
@@ -126,7 +116,7 @@ impl Values {
                         self.inner.missed.lock().push(miss);
                         Err("the schema of its target is not known yet".into())
                     }
-                    Err(Stop::Error(error)) => Err(format!("it is no value of {subject}: {error}").into()),
+                    Err(Stop::Error(error)) => Err(format!("it is no value of {}: {error}", subject()).into()),
                 }
             }
             (SchemaType::Json, Some(id)) => {
@@ -135,7 +125,7 @@ impl Values {
                 out.extend(value.to_string().into_bytes());
                 Ok(out)
             }
-            (SchemaType::Json, None) => Err(format!("the schema of {subject} has no id").into()),
+            (SchemaType::Json, None) => Err(format!("the schema of {} has no id", subject()).into()),
             (SchemaType::Protobuf, _) => Err("a Protobuf value cannot be written from JSON".into()),
         }
     }
@@ -149,7 +139,7 @@ impl Values {
         for (part, bytes) in [(Part::Key, record.key.as_deref()), (Part::Value, record.value.as_deref())] {
             let Some(framed) = bytes else { continue };
             let id = id(framed);
-            let (Fits::Checked, Some(id)) = (self.fits((subject(record.topic(), part), id))?, id) else { continue };
+            let (Fits::Checked, Some(id)) = (self.fits(record.topic(), part, id)?, id) else { continue };
             if self.decoded(bytes, record.topic(), part).is_none() {
                 let what = if self.is_behind() { "it is not known yet" } else { "they cannot be decoded" };
                 return Err(format!("its bytes are no value of schema {id}: {what}").into());
@@ -176,47 +166,63 @@ impl Values {
             answered(miss.resolve().await)?;
         }
         let asked = std::mem::take(&mut *self.inner.asked.lock());
+        let mut learned = Vec::new();
+        let mut outcome = Ok(true);
         for asked in asked {
-            match asked {
-                Asked::Schema(id) => {
-                    if answered(self.inner.registry.schema(SchemaId::Id(id)).await)?.is_none() {
-                        remember(&mut self.inner.unknown.lock(), id, ());
-                    }
-                }
-                Asked::Newest(subject) => {
-                    let newest = answered(self.inner.registry.latest(&subject).await)?;
-                    remember(&mut self.inner.newest.lock(), subject, newest);
-                }
-                Asked::Fits(pair) => {
-                    let fits = self.compared(&pair).await?;
-                    remember(&mut self.inner.fits.lock(), pair, fits);
+            match self.answer(asked).await {
+                Ok(answer) => learned.extend(answer),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
                 }
             }
         }
-        Ok(true)
+        // What was heard before an outage counts.
+        if !learned.is_empty() {
+            self.inner.known.rcu(|known| known.with(&learned));
+        }
+        outcome
+    }
+
+    async fn answer(&self, asked: Asked) -> Result<Option<Learned>, Error> {
+        Ok(match asked {
+            Asked::Schema(id) => match answered(self.inner.registry.schema(SchemaId::Id(id)).await)? {
+                Some(_) => None,
+                None => Some(Learned::Unknown(id)),
+            },
+            Asked::Newest(topic) => {
+                let newest = answered(self.inner.registry.latest(&subject(&topic, Part::Value)).await)?;
+                Some(Learned::Newest(topic, newest))
+            }
+            Asked::Fits(topic, is_key, id) => {
+                let part = if is_key { Part::Key } else { Part::Value };
+                let fits = self.compared(&subject(&topic, part), id).await?;
+                Some(Learned::Fits(topic, part, id, fits))
+            }
+        })
     }
 
     fn schema(&self, id: i32) -> Option<Arc<RegisteredSchema>> {
         let known = self.inner.registry.known(SchemaId::Id(id));
-        if known.is_none() && !self.inner.unknown.lock().contains_key(&id) {
+        if known.is_none() && !self.inner.known.load().is_unknown(id) {
             self.ask(Asked::Schema(id));
         }
         known
     }
 
-    fn newest(&self, subject: &str) -> Option<Option<Arc<RegisteredSchema>>> {
-        let known = self.inner.newest.lock().get(subject).cloned();
-        if known.is_none() {
-            self.ask(Asked::Newest(subject.to_owned()));
+    fn newest(&self, topic: &str) -> Option<Option<Arc<RegisteredSchema>>> {
+        let newest = self.inner.known.load().newest(topic).cloned();
+        if newest.is_none() {
+            self.ask(Asked::Newest(topic.to_owned()));
         }
-        known
+        newest
     }
 
-    fn fits(&self, pair: Pair) -> Result<Fits, String> {
-        if let Some(known) = self.inner.fits.lock().get(&pair) {
-            return known.clone();
+    fn fits(&self, topic: &str, part: Part, id: Option<i32>) -> Result<Fits, String> {
+        if let Some(fits) = self.inner.known.load().fits(topic, part, id) {
+            return fits.clone();
         }
-        self.ask(Asked::Fits(pair));
+        self.ask(Asked::Fits(topic.to_owned(), part == Part::Key, id));
         Err("whether its schema fits the target is not known yet".to_owned())
     }
 
@@ -235,7 +241,7 @@ impl Values {
         }
     }
 
-    async fn compared(&self, (subject, id): &Pair) -> Result<Result<Fits, String>, Error> {
+    async fn compared(&self, subject: &str, id: Option<i32>) -> Result<Result<Fits, String>, Error> {
         let registry = &self.inner.registry;
         if answered(registry.latest(subject).await)?.is_none() {
             return Ok(Ok(Fits::Anything));
@@ -243,11 +249,11 @@ impl Values {
         let Some(id) = id else {
             return Ok(Err(format!("{subject} has a schema, and its bytes name none")));
         };
-        let Some(schema) = answered(registry.schema(SchemaId::Id(*id)).await)? else {
+        let Some(schema) = answered(registry.schema(SchemaId::Id(id)).await)? else {
             return Ok(Err(format!("the registry does not know its schema {id}")));
         };
-        let places = answered(registry.places(*id).await)?.unwrap_or_default();
-        if places.iter().any(|place| place.subject == *subject) {
+        let places = answered(registry.places(id).await)?.unwrap_or_default();
+        if places.iter().any(|place| place.subject == subject) {
             return Ok(Ok(Fits::Checked));
         }
         Ok(match answered(registry.could_register(subject, &schema.schema).await)? {
@@ -259,14 +265,6 @@ impl Values {
             None => Err(format!("its schema {id} cannot be one of {subject}")),
         })
     }
-}
-
-/// Forgets all before it would hold too much: what is needed again is asked for again.
-fn remember<K: Ord, V>(held: &mut BTreeMap<K, V>, key: K, value: V) {
-    if held.len() >= MOST {
-        held.clear();
-    }
-    held.insert(key, value);
 }
 
 /// An answer about the schema is one, good or bad; all else is an outage.

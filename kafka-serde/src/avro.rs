@@ -21,6 +21,8 @@
 //!
 //! A value nested deeper than 64 records, arrays and maps is refused.
 
+#[cfg(feature = "internals")]
+pub(crate) mod bare;
 mod de;
 mod decimal;
 mod default;

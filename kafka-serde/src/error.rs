@@ -192,6 +192,7 @@ impl fmt::Debug for Error {
             .field("retry", &self.inner.retry)
             .field("part", &self.inner.part)
             .field("topic", &self.inner.topic)
+            .field("field", &self.inner.field)
             .field("message", &self.inner.message)
             .field("source", &self.inner.source)
             .finish()
@@ -260,10 +261,13 @@ pub enum Stop {
 }
 
 impl Stop {
-    /// Says which half of which topic's record it was; a miss passes through.
+    /// Says which half of which topic's record it was; a miss says so when it cannot be resolved.
     pub fn at(self, topic: &str, part: Part) -> Self {
         match self {
-            Stop::Miss(miss) => Stop::Miss(miss),
+            Stop::Miss(miss) => {
+                let topic = topic.to_owned();
+                Stop::Miss(Miss::new(async move { miss.resolve().await.map_err(|error| error.at(&topic, part)) }))
+            }
             Stop::Error(error) => Stop::Error(error.at(topic, part)),
         }
     }
@@ -341,6 +345,14 @@ mod tests {
         assert!(matches!(lost, Poll::Ready(Err(_))));
         let never = pin!(Miss::new(std::future::pending()).resolve()).poll(&mut context);
         assert!(never.is_pending());
+    }
+
+    #[test]
+    fn a_miss_that_is_not_resolved_says_for_what_it_was() {
+        let stop = Stop::Miss(Miss::new(async { Err(error()) })).at("sensors", Part::Key).at("retries", Part::Value);
+        let Stop::Miss(miss) = stop else { panic!("{stop:?}") };
+        let lost = pin!(miss.resolve()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(lost, Poll::Ready(Err(error)) if error.to_string() == "key of sensors: not a temperature"));
     }
 
     #[test]

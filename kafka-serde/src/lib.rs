@@ -82,6 +82,13 @@ pub use subject::SubjectName;
 #[cfg(feature = "_registered")]
 pub use wire::Framing;
 
+/// For `benches` of this workspace alone; no promise is made about it.
+#[cfg(all(feature = "internals", feature = "avro"))]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::avro::bare::BareAvro;
+}
+
 /// What a [`Serializer`] produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoded {

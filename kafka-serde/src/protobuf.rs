@@ -147,9 +147,9 @@ impl<M: Message + 'static> Serializer for Protobuf<M> {
     #[inline]
     fn serialize(&self, value: &M, to: &mut Target<'_>, out: &mut Vec<u8>) -> Result<Encoded, Stop> {
         self.registered.encode(to, out, |_, out| {
-            value.encode(out).map_err(|error| {
-                Error::new(ErrorKind::Unencodable, "the message cannot be written as Protobuf").with_source(error)
-            })
+            // `encode` would work out the message's length first, to see whether the buffer has room for it; a `Vec` has.
+            value.encode_raw(out);
+            Ok(())
         })
     }
 }
@@ -168,9 +168,7 @@ impl<M: Message + Default + 'static> Deserializer for Protobuf<M> {
                     data
                 }
             };
-            M::decode(data).map_err(|error| {
-                Error::new(ErrorKind::Malformed, format!("not a {}", reader.message)).with_source(error)
-            })
+            M::decode(data).map_err(|error| reader.malformed(error))
         })
     }
 }
@@ -208,6 +206,11 @@ impl Reader {
             return Ok(());
         }
         Err(self.refuse(index))
+    }
+
+    #[cold]
+    fn malformed(&self, error: prost::DecodeError) -> Error {
+        Error::new(ErrorKind::Malformed, format!("not a {}", self.message)).with_source(error)
     }
 
     #[cold]

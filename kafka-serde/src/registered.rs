@@ -93,9 +93,35 @@ struct Slot<F: Format> {
 
 struct Ready<F: Format> {
     id: Option<SchemaId>,
-    /// The schema's name, and Protobuf's index: what stands before the data, or in the header.
-    prefix: Box<[u8]>,
+    prefix: Prefix,
     writer: Compiled<F::Writer>,
+}
+
+/// The schema's name, and Protobuf's index: what stands before the data, or in the header.
+struct Prefix {
+    bytes: Box<[u8]>,
+    /// The first of them. Nearly always they are all there are, and eight bytes are copied by one store, while a copy of
+    /// a length that the compiler does not know is a call.
+    first: [u8; 8],
+}
+
+impl Prefix {
+    fn new(bytes: Vec<u8>) -> Self {
+        let mut first = [0; 8];
+        first.iter_mut().zip(&bytes).for_each(|(first, byte)| *first = *byte);
+        Self { bytes: bytes.into(), first }
+    }
+
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.bytes.len();
+        if self.bytes.len() <= self.first.len() {
+            out.extend_from_slice(&self.first);
+            out.truncate(end);
+        } else {
+            out.extend_from_slice(&self.bytes);
+        }
+    }
 }
 
 impl<F: Format> Registered<F> {
@@ -250,12 +276,12 @@ impl<F: Format> Inner<F> {
         };
         match self.settings.framing {
             Framing::Prefix => {
-                out.extend_from_slice(&ready.prefix);
+                ready.prefix.put(out);
                 write(writer, out).map_err(located)?;
             }
             Framing::Header => {
                 write(writer, out).map_err(located)?;
-                self.put_header(&ready.prefix, to)?;
+                self.put_header(&ready.prefix.bytes, to)?;
             }
         }
         Ok(Encoded::Bytes)
@@ -329,7 +355,7 @@ impl<F: Format> Inner<F> {
         let id = found.id.map(SchemaId::Id).or(found.guid.map(SchemaId::Guid));
         let writer = kept(self.format.writer(found));
         let index = writer.as_ref().map(F::index).unwrap_or_default();
-        Ok(Ready { id, prefix: [tag.as_bytes(), index].concat().into(), writer })
+        Ok(Ready { id, prefix: Prefix::new([tag.as_bytes(), index].concat()), writer })
     }
 
     #[cold]
@@ -423,5 +449,20 @@ impl Hasher for IdHasher {
 
     fn write_isize(&mut self, discriminant: isize) {
         self.write_u64(discriminant as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_any_length_is_appended_as_it_is() {
+        for length in 0..40 {
+            let bytes = Vec::from_iter(1..=length);
+            let mut out = vec![7];
+            Prefix::new(bytes.clone()).put(&mut out);
+            assert_eq!(out, [&[7], &bytes[..]].concat());
+        }
     }
 }

@@ -13,7 +13,11 @@ use uuid::Uuid;
 
 use crate::{Error, ErrorKind, Part, SchemaId, Source};
 
-/// Where a serializer writes the name of the schema. A deserializer reads both, whatever is set here.
+/// Where a serializer writes the name of the schema. A deserializer reads both, whatever is set here: the header where
+/// there is one, else the prefix.
+///
+/// Of several headers of that name the last counts, as in Java: a record that was sent on has those of its way in order, and
+/// the last is its latest writer's. Confluent's clients for Go and Python take the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// Five bytes in front of the payload; what every client reads. The default.
@@ -47,8 +51,7 @@ pub(crate) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Looks for the header first, then for the prefix.
     ///
-    /// Of several headers of that name the last counts: a record that was sent on has those of its way in order, and
-    /// the last is the one of its latest writer. So does Java; Confluent's clients for Go and Python take the first.
+    /// Of several headers of that name the last counts: see [`Framing`].
     #[inline]
     pub(crate) fn read(payload: &'a [u8], from: &Source<'a>) -> Result<Self, Error> {
         let name = header(from.part());

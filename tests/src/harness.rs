@@ -33,7 +33,6 @@ mod front;
 mod logs;
 #[cfg(feature = "interop")]
 mod java_program;
-#[cfg(feature = "interop")]
 mod python;
 mod registry;
 mod wait;
@@ -49,7 +48,6 @@ pub use kafka::Cluster;
 pub use logs::{Line, Logs};
 pub use node::Node;
 pub use proxy::Proxy;
-#[cfg(feature = "interop")]
-pub use python::python;
+pub use python::{python, try_python};
 pub use registry::SchemaRegistry;
 pub use wait::{eventually, eventually_blocking, unique};

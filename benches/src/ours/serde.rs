@@ -1,5 +1,7 @@
 //! Values to bytes and back with registered schemas: warm, in one thread, into one buffer.
 
+pub(crate) mod hostile;
+pub(crate) mod layer;
 mod record;
 
 use std::hint::black_box;
@@ -29,25 +31,25 @@ fn cold(stop: Stop) -> String {
 }
 
 /// Does what a client does: resolves what is missed, and asks again.
-fn encoded<S: Serializer>(serde: &S, value: &S::Input) -> Outcome<Vec<u8>> {
+fn resolved<T>(work: impl Fn() -> Result<T, Stop>) -> Outcome<T> {
     loop {
-        let mut out = Vec::new();
-        match serde.serialize(value, &mut to(), &mut out) {
-            Ok(_) => return Ok(out),
+        match work() {
+            Ok(done) => return Ok(done),
             Err(Stop::Miss(miss)) => futures::executor::block_on(miss.resolve())?,
             Err(Stop::Error(error)) => return Err(error.into()),
         }
     }
 }
 
+fn encoded<S: Serializer>(serde: &S, value: &S::Input) -> Outcome<Vec<u8>> {
+    resolved(|| {
+        let mut out = Vec::new();
+        serde.serialize(value, &mut to(), &mut out).map(|_| out)
+    })
+}
+
 fn warm<D: Deserializer>(serde: &D, bytes: &[u8]) -> Outcome<()> {
-    loop {
-        match serde.deserialize(Some(bytes), &from()) {
-            Ok(_) => return Ok(()),
-            Err(Stop::Miss(miss)) => futures::executor::block_on(miss.resolve())?,
-            Err(Stop::Error(error)) => return Err(error.into()),
-        }
-    }
+    resolved(|| serde.deserialize(Some(bytes), &from()).map(drop))
 }
 
 /// Encodes one value again and again.

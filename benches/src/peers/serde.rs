@@ -13,7 +13,8 @@ use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use schema_registry_converter::schema_registry_common::SubjectNameStrategy;
 
 use crate::frame::{Load, Outcome, Sample};
-use crate::meter::Window;
+use crate::meter::{Window, bytes_asked};
+use crate::ours::serde::hostile::AVRO_CLAIM;
 use crate::ours::serde::{AVRO, JSON, Message, Order, PROTO, message, order};
 
 /// A registry that answers every question with the one schema, id 1. Ends with the process.
@@ -194,4 +195,16 @@ pub(crate) fn protobuf_decode(load: &Load) -> Outcome<Sample> {
         black_box(Message::decode(&black_box(&bytes)[..])?);
     }
     Ok(Sample::rate(load.messages, window.close()))
+}
+
+pub(crate) fn hostile(_load: &Load) -> Outcome<Sample> {
+    let (decoder, encoder) = (AvroDecoder::new(registry(AVRO)?), AvroEncoder::new(registry(AVRO)?));
+    let subject = SubjectNameStrategy::TopicNameStrategy("orders".into(), false);
+    let runtime = runtime()?;
+    runtime.block_on(async { decoder.decode(Some(&encoder.encode_struct(order(), &subject).await?)).await })?;
+    let window = Window::open();
+    match bytes_asked(|| runtime.block_on(decoder.decode(Some(&AVRO_CLAIM)))) {
+        (Err(_), asked) => Ok(Sample::bytes(asked as f64, 1, window.close())),
+        (Ok(_), _) => Err("six bytes were taken for a record".into()),
+    }
 }

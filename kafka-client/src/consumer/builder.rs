@@ -231,8 +231,9 @@ impl ConsumerBuilder {
         handler.join(self, topic, concurrency)
     }
 
-    /// Handles the records of a topic as they are, undecoded: for wrappers that may need a record more than once, or take
-    /// undecodable ones too. Order is as with [`route_concurrent`](Self::route_concurrent).
+    /// Handles the records of a topic as they are, undecoded: for handlers that look into few of them and
+    /// [decode](RawReceived::decode) those, and for wrappers that may need a record more than once, or take undecodable ones
+    /// too. Order is as with [`route_concurrent`](Self::route_concurrent).
     pub fn route_undecoded(
         self,
         topic: impl Into<Arc<str>>,

@@ -182,9 +182,9 @@ impl Serializer for DynamicProtobuf {
                     format!("a {} is written, and the schema's first message is {}", value.name(), writer.name);
                 return Err(Error::new(ErrorKind::Unencodable, message));
             }
-            value.message.encode(out).map_err(|error| {
-                Error::new(ErrorKind::Unencodable, "the message cannot be written as Protobuf").with_source(error)
-            })
+            // As in `Protobuf`: a `Vec` has room.
+            value.message.encode_raw(out);
+            Ok(())
         })
     }
 }

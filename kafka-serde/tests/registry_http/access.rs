@@ -26,6 +26,31 @@ async fn credentials_are_sent_as_they_are_configured() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_asked_in_place_of_the_registry_and_has_credentials_of_its_own() {
+    let proxy = Script::start(&[&found(), &answered("502 Bad Gateway", "", "")]).await;
+    let url = proxy.url.replace("http://", "http://ann:a%40b@");
+    // Nobody but the proxy could find these hosts.
+    let plain = hasty("http://registry.invalid:8081").bearer_token("t").proxy(&url).build().unwrap();
+    plain.schema(SchemaId::Id(1)).await.unwrap();
+    let encrypted = hasty("https://registry.invalid").bearer_token("s3cret").proxy(&url).retries(0).build().unwrap();
+    let error = encrypted.schema(SchemaId::Id(1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::RegistryUnavailable, Retry::Temporary));
+
+    let asked = proxy.asked();
+    assert!(asked[0].starts_with("GET http://registry.invalid:8081/schemas/ids/1"), "{}", asked[0]);
+    assert_eq!(authorization(&asked[0]), Some("Bearer t"));
+    // What goes to the registry under TLS is nothing that the proxy sees.
+    assert!(asked[1].starts_with("CONNECT registry.invalid:443 "), "{}", asked[1]);
+    assert!(!asked[1].contains("s3cret"));
+    for head in &asked[..2] {
+        assert!(
+            head.lines().any(|line| line.eq_ignore_ascii_case("proxy-authorization: Basic YW5uOmFAYg==")),
+            "{head}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_function_gives_the_credentials_of_each_request() {
     let script = Script::start(&[&found()]).await;
     let count = Arc::new(AtomicU32::new(0));

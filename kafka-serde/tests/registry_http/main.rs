@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 
 mod access;
+mod choices;
 mod conversation;
 mod outages;
 mod script;

@@ -21,9 +21,17 @@ const VERSION: &str = "2.16.0";
 ///
 /// If there is no such Python, if pip fails, or if the program does; the message holds what it said.
 pub fn python(program: &str, input: &str) -> String {
+    try_python(program, input).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// The same for those who tell it themselves.
+///
+/// # Errors
+///
+/// What [`python`] panics with.
+pub fn try_python(program: &str, input: &str) -> Result<String, String> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let python = PYTHON.get_or_init(environment).as_ref().unwrap_or_else(|problem| panic!("{problem}"));
-    run(python, program, input).unwrap_or_else(|problem| panic!("{problem}"))
+    run(PYTHON.get_or_init(environment).as_ref()?, program, input)
 }
 
 fn run(python: &Path, program: &str, input: &str) -> Result<String, String> {

@@ -150,3 +150,43 @@ impl Tokens {
         self.current.lock().await.take().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> reqwest::Client {
+        // Fails where it is set already, which is what is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::builder().no_proxy().build().unwrap()
+    }
+
+    /// A token that is due for another one, and holds for an hour yet.
+    fn due() -> Tokens {
+        // Nobody listens there.
+        let tokens = Tokens::new(OAuth::new("http://127.0.0.1:1/token", "id", "secret"));
+        let now = Instant::now();
+        let token = Token { text: "old".into(), renew_at: now, ends_at: now + Duration::from_secs(3_600) };
+        Tokens { current: Mutex::new(Some(token)), ..tokens }
+    }
+
+    #[test]
+    fn a_token_is_due_for_renewal_when_a_fifth_of_its_life_is_left() {
+        let token = Token::read(br#"{"access_token":"t","expires_in":500}"#).unwrap();
+        assert_eq!(token.ends_at - token.renew_at, Duration::from_secs(100));
+        assert_eq!(
+            Token::read(br#"{"access_token":"t"}"#).map(|token| token.ends_at - token.renew_at),
+            Some(UNSAID / 5)
+        );
+        assert!(Token::read(br#"{"access_token":"t","expires_in":18446744073709551615}"#).is_some());
+        assert!(Token::read(b"{}").is_none() && Token::read(b"token").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_still_holds_outlasts_an_outage_of_its_issuer() {
+        assert_eq!(due().token(&client()).await.unwrap(), "old");
+        let spent = due();
+        spent.current.lock().await.as_mut().unwrap().ends_at = Instant::now();
+        assert!(spent.token(&client()).await.is_err(), "and one that does not is not used");
+    }
+}
