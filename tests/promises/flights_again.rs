@@ -64,7 +64,7 @@ const WAYS: [Broken; 5] = [Truncated, NotUtf8, FieldMissing, WrongType, Refused]
 
 impl Broken {
     fn of(line: usize) -> Option<Self> {
-        (line % 29 == 0).then(|| WAYS[line / 29 % WAYS.len()])
+        line.is_multiple_of(29).then(|| WAYS[line / 29 % WAYS.len()])
     }
 
     fn value(self, flight: &Flight) -> Vec<u8> {
@@ -275,7 +275,7 @@ async fn broken_flights_are_dead_lettered_mended_and_handled_once() {
     let handled = &book.0.lock().handled;
     assert_eq!(handled.len(), FLIGHTS);
     for (line, flight) in flights.iter().enumerate() {
-        assert_eq!(handled[&line], [flight.clone()], "line {line}, {:?}", Broken::of(line));
+        assert_eq!(handled[&line], std::slice::from_ref(flight), "line {line}, {:?}", Broken::of(line));
     }
     assert_eq!(stored(&letters).len(), broken.len());
 }
