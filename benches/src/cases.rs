@@ -49,6 +49,8 @@ pub(crate) enum Unit {
     Nanoseconds,
     /// Less is better.
     Bytes,
+    /// Less is better: how far from what was asked for.
+    Percent,
 }
 
 impl Unit {
@@ -58,6 +60,7 @@ impl Unit {
             Self::Microseconds => "us",
             Self::Nanoseconds => "ns",
             Self::Bytes => "bytes",
+            Self::Percent => "%",
         }
     }
 
@@ -448,6 +451,32 @@ pub(crate) const CASES: &[Case] = &[
             baseline: Peer { name: "the goal, 256 bytes", side: ours::recovery::memory_goal },
             second: None,
         }),
+        hot: false,
+    },
+    Case {
+        name: "redrive",
+        about: "dead letters of 100 bytes go back, exactly once, from the call to its report",
+        unit: Unit::MessagesASecond,
+        starts: Starts::Transactions(Stage::One),
+        messages: 500_000,
+        linger_ms: 5,
+        ours: ours::redrive::uncapped,
+        baseline: Peer { name: "resent without survey and transactions", side: ours::redrive::resent },
+        second: None,
+        further: None,
+        hot: false,
+    },
+    Case {
+        name: "redrive-rate",
+        about: "100, 1,000 and 10,000 a second are asked for: the worst error of what the broker's clock tells",
+        unit: Unit::Percent,
+        starts: Starts::Transactions(Stage::One),
+        messages: 100_000,
+        linger_ms: 5,
+        ours: ours::redrive::at_rates,
+        baseline: Peer { name: "the goal, 2 %", side: ours::redrive::allowed },
+        second: None,
+        further: None,
         hot: false,
     },
     Case {

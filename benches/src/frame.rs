@@ -116,6 +116,11 @@ impl Sample {
         Self::new(operations as f64 / used.wall.as_secs_f64(), operations, used)
     }
 
+    /// A share of what was asked for.
+    pub(crate) fn percent(percent: f64, operations: u64, used: Used) -> Self {
+        Self::new(percent, operations, used)
+    }
+
     /// Microseconds in all.
     pub(crate) fn microseconds(operations: u64, used: Used) -> Self {
         Self::new(used.wall.as_secs_f64() * 1e6, operations, used)

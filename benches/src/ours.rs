@@ -14,6 +14,7 @@ pub(crate) mod offset_map;
 pub(crate) mod pipeline;
 mod produce;
 pub(crate) mod recovery;
+pub(crate) mod redrive;
 pub(crate) mod serde;
 pub(crate) mod ticker;
 pub(crate) mod tracker;

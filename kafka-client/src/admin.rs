@@ -26,13 +26,13 @@ pub use groups::{
     AclOperation, DeletedGroup, GroupDescription, GroupList, GroupListing, GroupMember, GroupState, GroupType, Node,
 };
 pub use offsets::{Isolation, ListedOffset, OffsetSpec};
-pub use topics::{Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
+pub use topics::{Deleted, Ensured, ListedTopic, TopicChange, TopicDescription, TopicSpec};
 
 /// Looks after topics, groups and configurations.
 ///
 /// | | |
 /// |---|---|
-/// | topics | [`ensure_topics`](Self::ensure_topics), [`describe_topic`](Self::describe_topic), [`delete_topics`](Self::delete_topics) |
+/// | topics | [`ensure_topics`](Self::ensure_topics), [`list_topics`](Self::list_topics), [`describe_topic`](Self::describe_topic), [`delete_topics`](Self::delete_topics) |
 /// | groups | [`list_groups`](Self::list_groups), [`describe_groups`](Self::describe_groups), [`delete_groups`](Self::delete_groups) |
 /// | offsets of groups | [`group_offsets`](Self::group_offsets), [`group_lag`](Self::group_lag), [`alter_group_offsets`](Self::alter_group_offsets), [`delete_group_offsets`](Self::delete_group_offsets) |
 /// | offsets of partitions | [`list_offsets`](Self::list_offsets) |

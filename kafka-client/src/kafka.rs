@@ -69,6 +69,19 @@ impl Kafka {
         environment::settings(std::env::vars_os()).map(Self::new)
     }
 
+    /// As [`connect`](Self::connect), with all other properties by the variables of the environment, as
+    /// [`from_env`](Self::from_env) reads them: for programs whose users name another cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) names a variable whose value does not fit its property.
+    pub fn connect_from_env(bootstrap_servers: impl Into<String>) -> Result<Self, Error> {
+        let elsewhere = |(name, _): &(std::ffi::OsString, std::ffi::OsString)| name != "KAFKA_BOOTSTRAP_SERVERS";
+        let mut settings = environment::properties(std::env::vars_os().filter(elsewhere))?;
+        settings.typed("bootstrap.servers", bootstrap_servers.into());
+        Ok(Self::new(settings))
+    }
+
     /// As [`from_env`](Self::from_env) where `KAFKA_BOOTSTRAP_SERVERS` is set, else [`embedded`](Self::embedded): for
     /// examples and demonstrations that run anywhere. A service should say which one it means.
     ///

@@ -31,7 +31,7 @@ mod native;
 pub use admin::{
     AclOperation, Admin, CommittedOffset, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource, Deleted,
     DeletedGroup, Ensured, GroupDescription, GroupList, GroupListing, GroupMember, GroupState, GroupType, Isolation,
-    ListedOffset, Node, OffsetChange, OffsetSpec, OffsetTarget, PartitionLag, ResourceConfig, TopicChange,
+    ListedOffset, ListedTopic, Node, OffsetChange, OffsetSpec, OffsetTarget, PartitionLag, ResourceConfig, TopicChange,
     TopicDescription, TopicSpec,
 };
 pub use consumer::{

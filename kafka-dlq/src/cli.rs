@@ -9,14 +9,17 @@ mod settings;
 mod shown;
 mod time;
 mod table;
+mod bar;
 mod stored;
 mod decode;
 mod output;
+mod redact;
 mod topics;
 mod look;
 mod explain;
 mod send;
 mod lines;
+mod import;
 mod watch;
 mod doctor;
 
@@ -73,14 +76,14 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("kafka-dlq: no runtime: {error}");
+            output::tell(&format!("no runtime: {error}"));
             return Ended::Failed.into();
         }
     };
     let ended = match runtime.block_on(run(arguments)) {
         Ok(ended) => ended,
         Err(error) => {
-            eprintln!("kafka-dlq: {}", shown::chain(&error));
+            output::tell(&shown::chain(&error));
             match error.kind() {
                 ErrorKind::Config | ErrorKind::Expression => Ended::Usage,
                 ErrorKind::UnknownTopic => Ended::Missing,
@@ -102,14 +105,13 @@ async fn run(arguments: Arguments) -> Result<Ended, Error> {
     let output = Output::new(json);
     match verb {
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "kafka-dlq", &mut std::io::stdout());
+            // Not to the standard output itself: a reader that has gone would be a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "kafka-dlq", &mut script);
+            output::write(&script);
             return Ok(Ended::Done);
         }
-        Verb::Man => {
-            let page = clap_mangen::Man::new(Arguments::command());
-            let _ = page.render(&mut std::io::stdout());
-            return Ok(Ended::Done);
-        }
+        Verb::Man { ref verb } => return manual(verb.as_deref()),
         _ => (),
     }
     let settings = Settings::read(&connection)?;
@@ -120,17 +122,35 @@ async fn run(arguments: Arguments) -> Result<Ended, Error> {
             look::peek(&settings, &output, &topic, last, count, &which, &view).await
         }
         Verb::Show { place, view } => explain::show(&settings, &output, &place, &view).await,
-        Verb::Explain { place } => explain::explain(&settings, &output, &place).await,
+        Verb::Explain { place, view } => explain::explain(&settings, &output, &place, &view).await,
         Verb::Redrive(redrive) => send::redrive(&settings, &output, *redrive).await,
         Verb::Discard { topic, why, execute, which } => {
             send::discard(&settings, &output, &topic, why, execute, &which).await
         }
-        Verb::Export { topic, file, which } => lines::export(&settings, &topic, file.as_deref(), &which).await,
+        Verb::Export { topic, file, which } => lines::export(&settings, &output, &topic, file.as_deref(), &which).await,
         Verb::Import { file, to, keep_partition, execute } => {
-            lines::import(&settings, &output, &file, to.as_deref(), keep_partition, execute).await
+            import::import(&settings, &output, &import::Asked { file, to, keep_partition, execute }).await
         }
         Verb::Watch { topic, which, view } => watch::watch(&settings, &output, &topic, &which, &view).await,
         Verb::Doctor { topic } => doctor::doctor(&settings, &output, topic.as_deref()).await,
-        Verb::Completions { .. } | Verb::Man => Ok(Ended::Done),
+        Verb::Completions { .. } | Verb::Man { .. } => Ok(Ended::Done),
     }
+}
+
+/// The manual page of the command, or of one of its verbs.
+fn manual(verb: Option<&str>) -> Result<Ended, Error> {
+    let mut command = Arguments::command();
+    command.build();
+    let command = match verb {
+        None => command,
+        Some(verb) => {
+            let found = command.find_subcommand(verb).cloned();
+            found.ok_or_else(|| Error::config(format!("man {verb}: there is no such verb")))?
+        }
+    };
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(command).render(&mut page);
+    rendered.map_err(|error| Error::config("the manual page cannot be made").with_source(error))?;
+    output::write(&page);
+    Ok(Ended::Done)
 }

@@ -61,6 +61,15 @@ impl Error {
         Self { kind, retry, message: format!("could not {what}"), source: Some(error.into()) }
     }
 
+    /// Names the right that is missing, where the cluster has refused this for one: `doing` (`READ`) on `topic`, unless the
+    /// cluster names another one; or that of `group`.
+    pub(crate) fn lacking(mut self, doing: &str, topic: &str, group: &str) -> Self {
+        if let Some(right) = self.source.as_deref().and_then(|source| missing_right(source, doing, topic, group)) {
+            self.message = format!("{}: the right {right} is missing", self.message);
+        }
+        self
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -70,6 +79,18 @@ impl Error {
     pub fn retry(&self) -> Retry {
         self.retry
     }
+}
+
+fn missing_right(error: &(dyn StdError + 'static), doing: &str, topic: &str, group: &str) -> Option<String> {
+    let refused = error.downcast_ref::<kafka_client::Error>();
+    let right = refused.and_then(|refused| match refused.code()? {
+        "TOPIC_AUTHORIZATION_FAILED" => Some(format!("{doing} on topic {}", refused.topic().unwrap_or(topic))),
+        "GROUP_AUTHORIZATION_FAILED" => Some(format!("READ on group {}", refused.group().unwrap_or(group))),
+        "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" => Some("WRITE on transactional id kafka-dlq.*".to_owned()),
+        "CLUSTER_AUTHORIZATION_FAILED" => Some(format!("{doing} on the cluster")),
+        _ => None,
+    });
+    right.or_else(|| missing_right(error.source()?, doing, topic, group))
 }
 
 impl fmt::Display for Error {

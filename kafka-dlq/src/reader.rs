@@ -39,6 +39,8 @@ impl Span {
 
 /// How long a partition may give nothing before the reading fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to leave nothing behind.
+const TIDYING: Duration = Duration::from_secs(5);
 /// How often it is looked whether only markers of transactions are left.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -48,7 +50,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// [`ErrorKind::UnknownTopic`], and what the client reports.
 pub(crate) async fn spans(kafka: &Kafka, topic: &str) -> Result<Vec<Span>, Error> {
     let admin = kafka.admin();
-    let described = admin.describe_topic(topic).await.map_err(|error| Error::kafka("look at the topic", error))?;
+    let denied = |error: Error| error.lacking("DESCRIBE", topic, "");
+    let described = admin.describe_topic(topic).await;
+    let described = described.map_err(|error| denied(Error::kafka("look at the topic", error)))?;
     let Some(described) = described else {
         return Err(Error::new(ErrorKind::UnknownTopic, format!("there is no topic {topic}")));
     };
@@ -56,8 +60,8 @@ pub(crate) async fn spans(kafka: &Kafka, topic: &str) -> Result<Vec<Span>, Error
     let mut ends = [Vec::new(), Vec::new()];
     for (spec, ends) in [OffsetSpec::Earliest, OffsetSpec::Latest].into_iter().zip(&mut ends) {
         let listed = admin.list_offsets(&of(spec), Isolation::ReadCommitted).await;
-        for one in listed.map_err(|error| Error::kafka("list offsets", error))? {
-            let one = one.map_err(|error| Error::kafka("list offsets", error))?;
+        for one in listed.map_err(|error| denied(Error::kafka("list offsets", error)))? {
+            let one = one.map_err(|error| denied(Error::kafka("list offsets", error)))?;
             ends.push(one.offset().unwrap_or(0));
         }
     }
@@ -80,11 +84,11 @@ pub(crate) async fn read(
         return Ok(());
     }
     let group = made_up_group();
-    let result = read_as(kafka, &group, topic, spans, each).await;
-    if let Err(error) = kafka.admin().delete_groups(&[&group]).await {
+    read_as(kafka, &group, topic, spans, each).await?;
+    if let Err(error) = kafka.admin().timeout(TIDYING).delete_groups(&[&group]).await {
         tracing::debug!(%error, group, "a group that was made up for reading stays behind");
     }
-    result
+    Ok(())
 }
 
 /// Reads as often as it takes until it is known by which schemas values were written that a selection has to see.
@@ -171,25 +175,47 @@ where
         .build()
         .map_err(|error| Error::kafka("read", error))?;
     let handle = consumer.handle();
-    let stalled = Mutex::new(false);
     let end = async {
         while !reading.lock().is_done() {
             tokio::select! {
                 () = done.notified() => (),
                 () = tokio::time::sleep(LOOK) => look(&reading, &handle).await,
             }
-            if reading.lock().moved.elapsed() > PATIENCE {
-                *stalled.lock() = true;
-                return;
-            }
         }
     };
-    consumer.run_until(end).await.map_err(|error| Error::kafka("read", error))?;
-    if stalled.into_inner() {
-        let text = format!("{topic} gave nothing for {} s", PATIENCE.as_secs());
-        return Err(Error::new(ErrorKind::Kafka, text));
+    // Nothing has to end in good order where nothing is committed: whatever hinders it ends it at once.
+    tokio::select! {
+        ran = consumer.run_until(end) => {
+            ran.map(drop).map_err(|error| Error::kafka("read", error).lacking("READ", topic, group))
+        }
+        error = silence(topic, &reading) => Err(error),
+        error = denial(kafka, group, &spans, topic) => Err(error),
     }
-    Ok(())
+}
+
+/// Waits until nothing has come for too long.
+async fn silence<F>(topic: &str, reading: &Mutex<Reading<F>>) -> Error {
+    loop {
+        let rest = PATIENCE.saturating_sub(reading.lock().moved.elapsed());
+        if rest.is_zero() {
+            let text = format!("{topic} gave nothing for {} s", PATIENCE.as_secs());
+            return Error::new(ErrorKind::Kafka, text);
+        }
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// Waits for the broker to refuse the group, which the client would ask for again and again; for ever where it does not.
+async fn denial(kafka: &Kafka, group: &str, spans: &[Span], topic: &str) -> Error {
+    let of: Vec<(&str, i32)> = spans.iter().take(1).map(|span| (topic, span.partition)).collect();
+    let error = match kafka.admin().group_offsets_of(group, &of).await {
+        Err(error) => Some(error),
+        Ok(answers) => answers.into_iter().find_map(Result::err),
+    };
+    match error.filter(|error| error.kind() == kafka_client::ErrorKind::Denied) {
+        Some(error) => Error::kafka("read", error).lacking("READ", topic, "kafka-dlq.read.*"),
+        None => std::future::pending().await,
+    }
 }
 
 /// Closes spans of which only markers of transactions, or records that are compacted away, are left.

@@ -295,6 +295,6 @@ impl fmt::Debug for Redrive {
 }
 
 /// FNV-1a: the same for the same bytes in every version and process, as a name has to be.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

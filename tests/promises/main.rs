@@ -30,6 +30,7 @@ mod exactly_once_faults;
 mod exactly_once_handlers;
 mod exactly_once_moves;
 mod finished_is_committed;
+mod flights_again;
 mod flights_formats;
 mod flights_road;
 mod flush;

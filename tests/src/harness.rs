@@ -30,6 +30,7 @@ mod supervisor;
 mod breakable;
 mod fetch;
 mod front;
+mod guarded;
 mod logs;
 #[cfg(feature = "interop")]
 mod java_program;
@@ -42,6 +43,7 @@ pub mod oracle;
 
 pub use breakable::Breakable;
 pub use front::{Front, Trouble};
+pub use guarded::Guarded;
 #[cfg(feature = "interop")]
 pub use java_program::JavaProgram;
 pub use kafka::Cluster;

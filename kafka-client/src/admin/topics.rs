@@ -11,7 +11,7 @@
 mod model;
 mod plan;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::session::{Known, Session};
 use super::{Admin, is_topic_name, is_transient, refusal};
@@ -21,11 +21,12 @@ use crate::{Error, Kafka};
 use plan::{Progress, Step};
 
 pub(super) use model::TopicConfig;
-pub use model::{Deleted, Ensured, TopicChange, TopicDescription, TopicSpec};
+pub use model::{Deleted, Ensured, ListedTopic, TopicChange, TopicDescription, TopicSpec};
 
 const ENSURE: &str = "ensure topics";
 const DELETE: &str = "delete topics";
 const DESCRIBE: &str = "describe topic";
+const LIST: &str = "list topics";
 
 impl Admin {
     /// Makes topics be as they should: creates what is missing, checks what exists, adds partitions where there are
@@ -148,7 +149,35 @@ impl Admin {
         Ok(names.iter().map(|name| Deleted { name: (*name).to_owned(), existed: deleted.contains(*name) }).collect())
     }
 
+    /// Lists the topics of the cluster that this client may see, by name; Kafka's own (`__consumer_offsets`) too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unreachable`], [`ErrorKind::Timeout`]: call again. A topic without the right to describe it is left out
+    /// by the brokers.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    ///
+    /// [`ErrorKind::Unreachable`]: crate::ErrorKind::Unreachable
+    /// [`ErrorKind::Timeout`]: crate::ErrorKind::Timeout
+    pub async fn list_topics(&self) -> Result<Vec<ListedTopic>, Error> {
+        self.listed_topics().await.map_err(|error| error.with_operation(LIST))
+    }
+
+    async fn listed_topics(&self) -> Result<Vec<ListedTopic>, Error> {
+        let mut partitions: BTreeMap<String, i32> = BTreeMap::new();
+        for (topic, _) in Session::open(&self.kafka, self.timeout).await?.all_partitions().await? {
+            *partitions.entry(topic).or_default() += 1;
+        }
+        Ok(partitions.into_iter().map(|(name, partitions)| ListedTopic { name, partitions }).collect())
+    }
+
     /// Tells what a topic is like; `None` if there is none of that name.
+    ///
+    /// Without the right to describe its configuration (`DESCRIBE_CONFIGS`), all else is told, and
+    /// [`TopicDescription::is_config_known`] is false.
     ///
     /// # Errors
     ///
@@ -166,11 +195,13 @@ impl Admin {
         let mut session = Session::open(&self.kafka, self.timeout).await?;
         let Some(found) = session.describe(&[name]).await?.remove(name).transpose()? else { return Ok(None) };
         let config = match session.configs(&[name]).await?.pop() {
-            Some((_, Ok(config))) => config,
+            Some((_, Ok(config))) => Some(config),
             // Deleted in between.
             Some((_, Err(error))) if error.code == Code::UnknownTopicOrPartition => return Ok(None),
+            // Who may see the topic may not see its configuration for that.
+            Some((_, Err(error))) if error.code == Code::TopicAuthorizationFailed => None,
             Some((_, Err(error))) => return Err(Error::native(error)),
-            None => Vec::new(),
+            None => Some(Vec::new()),
         };
         Ok(Some(TopicDescription {
             name: name.to_owned(),

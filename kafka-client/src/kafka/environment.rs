@@ -6,11 +6,12 @@ use crate::Error;
 use crate::config::Settings;
 use crate::native::config::is_property;
 
-/// Variables of Kafka's own scripts and images, which many machines have and nobody means for a client.
-const SCRIPTS: [&str; 12] = [
+/// Variables of Kafka's own scripts and images, and of the command `kafka-dlq`, which many machines have and nobody means for a client.
+const SCRIPTS: [&str; 13] = [
     "CLUSTER_ID",
     "CONFIG",
     "DATA",
+    "DLQ_CONFIG",
     "GC_LOG_OPTS",
     "HEAP_OPTS",
     "HOME",
@@ -22,8 +23,20 @@ const SCRIPTS: [&str; 12] = [
     "VERSION",
 ];
 
-/// Reads the variables that start with `KAFKA_`; each has the name of a property with underscores for dots.
+/// Reads the variables that start with `KAFKA_`; each has the name of a property with underscores for dots. One of them
+/// says where the cluster is.
 pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Settings, Error> {
+    let settings = properties(variables)?;
+    match settings.get("bootstrap.servers") {
+        Some(_) => Ok(settings),
+        None => {
+            Err(Error::config("`KAFKA_BOOTSTRAP_SERVERS` is not set: it holds the addresses of brokers, `host:port`"))
+        }
+    }
+}
+
+/// The same, wherever the cluster is.
+pub(super) fn properties(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Settings, Error> {
     let mut settings = Settings::new();
     let mut ignored = Vec::new();
     for (variable, value) in variables {
@@ -51,12 +64,7 @@ pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>
         ignored.sort_unstable();
         tracing::warn!(variables = %ignored.join(", "), "variables that no property answers to are ignored");
     }
-    match settings.get("bootstrap.servers") {
-        Some(_) => Ok(settings),
-        None => {
-            Err(Error::config("`KAFKA_BOOTSTRAP_SERVERS` is not set: it holds the addresses of brokers, `host:port`"))
-        }
-    }
+    Ok(settings)
 }
 
 /// The property that a variable (without `KAFKA_`) stands for.

@@ -41,7 +41,19 @@ Exit codes:
   2  the arguments or settings are wrong
   3  there is no such topic or record
   4  a job ended before its end: at its limit, by a signal, or because a record came back
-  5  doctor has found something";
+  5  doctor has found something
+
+A reader of the output that has gone (| head) changes none of them.
+
+Rights: READ on the topic, on TOPIC.discarded and on groups that begin with kafka-dlq. ; to redrive, WRITE on the targets and
+on transactional ids that begin with kafka-dlq. ; what is missing is named.
+
+A file for --config (or KAFKA_DLQ_CONFIG), in which # begins a comment:
+  bootstrap.servers=broker-1:9092,broker-2:9092
+  security.protocol=SASL_SSL
+  sasl.mechanism=PLAIN
+  sasl.username=me
+  schema.registry.url=http://registry:8081";
 
 /// Where Kafka is.
 #[derive(Args, Debug)]
@@ -104,6 +116,8 @@ pub(super) enum Verb {
     Explain {
         /// Where it stands: topic-partition@offset
         place: String,
+        #[command(flatten)]
+        view: View,
     },
     /// Send dead letters back: a dry run, unless told to --execute
     Redrive(Box<Redrive>),
@@ -128,7 +142,10 @@ pub(super) enum Verb {
         #[command(flatten)]
         which: Which,
     },
-    /// Write the records of an export to a topic: checks the file only, unless told to --execute
+    /// Write the records of an export to a topic, all or none: checks the file only, unless told to --execute
+    ///
+    /// The import is one transaction: until it ends, and when it is stopped, killed, or finds a line that is wrong, consumers
+    /// with isolation.level=read_committed see nothing of it, and the same command begins anew. It may take 15 minutes.
     Import {
         /// The file; - is the standard input
         file: PathBuf,
@@ -157,8 +174,8 @@ pub(super) enum Verb {
     },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or that of a verb
+    Man { verb: Option<String> },
 }
 
 /// What dead letters are counted by.
@@ -184,7 +201,7 @@ pub(super) enum By {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Which dead letters")]
 pub(super) struct Which {
-    /// Whose reason or message contains this; said again, another will do, too
+    /// Whose reason, message or trace contains this; said again, another will do, too
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Vec<String>,
     /// Whose origin is this topic
@@ -226,11 +243,15 @@ pub(super) struct Which {
 }
 
 /// How records are shown.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct View {
-    /// Show lengths instead of keys, values and headers
+    /// Show lengths instead of keys, values, headers and messages of errors
     #[arg(long)]
     pub(super) redact: bool,
+    /// Show lengths instead of the fields of this name, however deep, and the header of this name; keys and values that have
+    /// no fields are shown as lengths
+    #[arg(long, value_name = "NAME")]
+    pub(super) redact_field: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -254,9 +275,13 @@ pub(super) struct Redrive {
     /// Without the header dlq.redrives, which tells how often it was sent back
     #[arg(long)]
     pub(super) no_mark: bool,
-    /// Change each value by this jq expression over it; null is a tombstone, "empty" leaves the dead letter
+    /// Change each value by this jq expression over it; null is a tombstone, "empty" leaves the dead letter; $letter is what
+    /// --where sees: .amount |= tonumber | .customer = $letter.key
     #[arg(long, value_name = "JQ")]
     pub(super) transform: Option<String>,
+    /// Change each value by this jq expression over its text, where it is no JSON: . + "}"
+    #[arg(long, value_name = "JQ", conflicts_with = "transform")]
+    pub(super) transform_text: Option<String>,
     /// Also what does not fit the schemas of its target, where there is a --registry
     #[arg(long)]
     pub(super) no_validate: bool,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kafka_client::Kafka;
+use kafka_client::serde::{Deleted, Registry};
 use serde_json::{Value, json};
 
 use super::output::Output;
@@ -30,8 +31,8 @@ pub(super) async fn doctor(settings: &Settings, output: &Output, topic: Option<&
             findings.push(Finding { what: "keep dead letters", result: keeps(kafka, topic).await });
         }
     }
-    if let Some(url) = &settings.registry {
-        findings.push(Finding { what: "reach the registry", result: registry(url).await });
+    if let Some(registry) = &settings.registry {
+        findings.push(Finding { what: "reach the registry", result: reach_registry(registry).await });
     }
     let mut table = Table::new(&["CAN", "", "WHAT WAS FOUND"]);
     let mut json: Vec<Value> = Vec::new();
@@ -94,9 +95,7 @@ async fn keeps(kafka: &Kafka, topic: &str) -> Result<String, String> {
     }
 }
 
-async fn registry(url: &str) -> Result<String, String> {
-    use kafka_client::serde::{Deleted, Registry};
-    let registry = Registry::connect(url).map_err(|error| shown::chain(&error))?;
+async fn reach_registry(registry: &Registry) -> Result<String, String> {
     let subjects = registry.subjects(Deleted::Without).await.map_err(|error| shown::chain(&error))?;
     Ok(format!("{} subjects", subjects.len()))
 }

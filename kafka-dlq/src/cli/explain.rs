@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::arguments::View;
 use super::decode::Decoder;
-use super::look::length;
 use super::output::Output;
+use super::redact::length;
 use super::settings::Settings;
 use super::stored::{Stored, place};
 use super::{Ended, shown, time};
@@ -39,25 +39,20 @@ async fn fetch(settings: &Settings, text: &str) -> Result<Option<Stored>, Error>
 }
 
 fn missing(text: &str) -> Result<Ended, Error> {
-    eprintln!("kafka-dlq: there is no record at {}", shown::text(text));
+    super::output::tell(&format!("there is no record at {}", shown::text(text)));
     Ok(Ended::Missing)
 }
 
 pub(super) async fn show(settings: &Settings, output: &Output, at: &str, view: &View) -> Result<Ended, Error> {
-    let decoder = Decoder::new(settings)?;
+    let decoder = Decoder::new(settings, view);
     let Some(stored) = fetch(settings, at).await? else { return missing(at) };
-    let json = document(&decoder, &stored, view).await;
-    let mut text = about(&stored.letter());
-    let (key, value) = match view.redact {
-        true => (length(stored.key.as_deref()), length(stored.value.as_deref())),
-        false => (
-            decoder.text(stored.key.as_deref(), &stored.topic, Part::Key).await,
-            decoder.text(stored.value.as_deref(), &stored.topic, Part::Value).await,
-        ),
-    };
+    let json = document(&decoder, &stored).await;
+    let mut text = about(&stored.letter(), view);
+    let key = decoder.text(stored.key.as_deref(), &stored.topic, Part::Key).await;
+    let value = decoder.text(stored.value.as_deref(), &stored.topic, Part::Value).await;
     let _ = writeln!(text, "key         {key}\nvalue       {value}\nheaders");
     for header in stored.headers.iter() {
-        let value = if view.redact { length(header.value()) } else { header_value(header.value()) };
+        let value = decoder.header(&header.name(), header.value());
         let _ = writeln!(text, "  {} = {value}", shown::text(&header.name()));
     }
     output.one(&text, &json);
@@ -65,7 +60,7 @@ pub(super) async fn show(settings: &Settings, output: &Output, at: &str, view: &
 }
 
 /// Text, or hex: numbers of Spring are bytes.
-fn header_value(value: Option<&[u8]>) -> String {
+pub(super) fn header_value(value: Option<&[u8]>) -> String {
     match value.map(|value| (value, std::str::from_utf8(value))) {
         Some((value, Ok(text))) if text.chars().any(|letter| letter.is_control() && !"\n\r\t".contains(letter)) => {
             shown::hex(value)
@@ -77,7 +72,7 @@ fn header_value(value: Option<&[u8]>) -> String {
 }
 
 /// What is known of it, a line each.
-fn about(letter: &DeadLetter<'_>) -> String {
+fn about(letter: &DeadLetter<'_>, view: &View) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -101,7 +96,10 @@ fn about(letter: &DeadLetter<'_>) -> String {
     line("reason", owned(letter.reason()));
     line("class", owned(letter.class()));
     line("cause", owned(letter.cause_class()));
-    line("message", owned(letter.message()));
+    line(
+        "message",
+        owned(letter.message()).map(|message| if view.redact { length(Some(message.as_bytes())) } else { message }),
+    );
     line("attempts", letter.attempts().map(|attempts| attempts.to_string()));
     line("sent back", (letter.redrives() > 0).then(|| format!("{} times", letter.redrives())));
     line("timestamp", Some(time::shown(record.timestamp_ms)));
@@ -115,24 +113,20 @@ fn about(letter: &DeadLetter<'_>) -> String {
     text
 }
 
-pub(super) async fn document(decoder: &Decoder, stored: &Stored, view: &View) -> Value {
+pub(super) async fn document(decoder: &Decoder, stored: &Stored) -> Value {
     let letter = stored.letter();
     let (origin, last) = (letter.origin(), letter.last_hop());
     let place =
         |place: crate::Place<'_>| json!({ "topic": place.topic, "partition": place.partition, "offset": place.offset });
     let headers: Vec<Value> = (stored.headers.iter())
         .map(|header| {
-            let value = if view.redact { length(header.value()) } else { header_value(header.value()) };
+            let value = decoder.header(&header.name(), header.value());
             json!([header.name(), header.value().map(|_| value)])
         })
         .collect();
-    let (key, value) = match view.redact {
-        true => (length(stored.key.as_deref()).into(), length(stored.value.as_deref()).into()),
-        false => (
-            decoder.json(stored.key.as_deref(), &stored.topic, Part::Key).await,
-            decoder.json(stored.value.as_deref(), &stored.topic, Part::Value).await,
-        ),
-    };
+    let key = decoder.json(stored.key.as_deref(), &stored.topic, Part::Key).await;
+    let value = decoder.json(stored.value.as_deref(), &stored.topic, Part::Value).await;
+    let message = letter.message().map(|message| decoder.message(&message));
     json!({
         "place": stored.place(),
         "topic": stored.topic,
@@ -146,7 +140,7 @@ pub(super) async fn document(decoder: &Decoder, stored: &Stored, view: &View) ->
         "reason": letter.reason(),
         "class": letter.class(),
         "cause_class": letter.cause_class(),
-        "message": letter.message(),
+        "message": message,
         "attempts": letter.attempts(),
         "redrives": letter.redrives(),
         "original_timestamp_ms": letter.original_timestamp_ms(),
@@ -160,10 +154,10 @@ pub(super) async fn document(decoder: &Decoder, stored: &Stored, view: &View) ->
     })
 }
 
-pub(super) async fn explain(settings: &Settings, output: &Output, at: &str) -> Result<Ended, Error> {
+pub(super) async fn explain(settings: &Settings, output: &Output, at: &str, view: &View) -> Result<Ended, Error> {
     let Some(stored) = fetch(settings, at).await? else { return missing(at) };
     let letter = stored.letter();
-    let mut text = about(&letter);
+    let mut text = about(&letter, view);
     let mut hops: Vec<Value> = Vec::new();
     let _ = writeln!(text, "\nhistory");
     for (number, (dialect, place)) in letter.hops().iter().enumerate() {
@@ -193,8 +187,12 @@ pub(super) async fn explain(settings: &Settings, output: &Output, at: &str) -> R
         let _ =
             writeln!(text, "note        its bytes could not be decoded: without a --transform they will fail again");
     }
-    if let Some(trace) = letter.trace() {
-        let _ = writeln!(text, "\ntrace\n{}", shown::lines(&trace));
+    let trace = letter.trace().map(|trace| match view.redact {
+        true => length(Some(trace.as_bytes())),
+        false => trace.into_owned(),
+    });
+    if let Some(trace) = &trace {
+        let _ = writeln!(text, "\ntrace\n{}", shown::lines(trace));
     }
     let json = json!({
         "place": stored.place(),
@@ -205,7 +203,7 @@ pub(super) async fn explain(settings: &Settings, output: &Output, at: &str) -> R
         "redrives": letter.redrives(),
         "undecodable": letter.is_undecodable(),
         "redrive": verdict,
-        "trace": letter.trace(),
+        "trace": trace,
     });
     output.one(&text, &json);
     Ok(Ended::Done)

@@ -1,4 +1,4 @@
-//! `export` and `import`: records as lines of JSON that lose nothing.
+//! `export`, and the lines that `import` reads: records as JSON that lose nothing.
 //!
 //! ```json
 //! {"topic":"orders.dlq","partition":0,"offset":42,"timestamp_ms":1700000000000,"key":"o-1","value":{"base64":"/w=="},
@@ -8,28 +8,23 @@
 //! Bytes that are UTF-8 are a string, others an object with `base64`, null is null.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write, stdin, stdout};
+use std::io::{BufWriter, Write, stdout};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kafka_client::{Headers, RawRecord};
+use kafka_client::Headers;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::arguments::Which;
-use super::output::Output;
+use super::output::{Output, tell};
 use super::settings::Settings;
 use super::stored::Stored;
 use super::{Ended, look};
 use crate::error::{Error, ErrorKind};
-
-/// A line is no longer than this: more than the largest record that Kafka takes by default, as base64, many times.
-const LONGEST_LINE: u64 = 256 << 20;
-/// How many records are sent at once.
-const CHUNK: usize = 1_000;
 
 fn bytes(of: Option<&[u8]>) -> Value {
     match of.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
@@ -55,7 +50,7 @@ fn line(stored: &Stored) -> String {
 }
 
 /// A line as a record; the error names the field.
-fn parse(line: &str) -> Result<Stored, String> {
+pub(super) fn parse(line: &str) -> Result<Stored, String> {
     let value: Value = serde_json::from_str(line).map_err(|error| format!("is no JSON: {error}"))?;
     let object = value.as_object().ok_or("is no object")?;
     let optional = |name: &str| match object.get(name) {
@@ -105,6 +100,7 @@ fn read_bytes(value: &Value) -> Result<Option<Vec<u8>>, &'static str> {
 
 pub(super) async fn export(
     settings: &Settings,
+    output: &Output,
     topic: &str,
     file: Option<&Path>,
     which: &Which,
@@ -117,7 +113,7 @@ pub(super) async fn export(
     };
     let out = Arc::new(Mutex::new((BufWriter::new(out), None, 0_u64)));
     let writing = out.clone();
-    look::letters(settings, topic, which, move |letter| {
+    look::letters(settings, output, topic, which, move |letter| {
         let (out, failure, count) = &mut *writing.lock();
         *count += 1;
         match writeln!(out, "{}", line(&Stored::of(letter))) {
@@ -134,71 +130,14 @@ pub(super) async fn export(
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Ended::Done),
         Err(error) => Err(failed(error)),
         Ok(()) => {
-            eprintln!("{count} records");
+            match output.is_json() && file.is_some() {
+                // What was written is the answer, where the file is not.
+                true => output.one("", &json!({ "records": *count })),
+                false => tell(&format!("{count} records")),
+            }
             Ok(Ended::Done)
         }
     }
-}
-
-/// Calls `each` on every record of a file, and says how many there are.
-fn read(file: &Path, mut each: impl FnMut(Stored)) -> Result<u64, Error> {
-    let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::Import, format!("{}: cannot be read", file.display())).with_source(error)
-    };
-    let input: Box<dyn Read> = match file == Path::new("-") {
-        true => Box::new(stdin()),
-        false => Box::new(File::open(file).map_err(failed)?),
-    };
-    let mut input = BufReader::new(input);
-    let (mut text, mut number, mut count) = (Vec::new(), 0_u64, 0);
-    loop {
-        text.clear();
-        number += 1;
-        if (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut text).map_err(failed)? == 0 {
-            return Ok(count);
-        }
-        let wrong = |what: String| Error::new(ErrorKind::Import, format!("{}: line {number} {what}", file.display()));
-        let line = std::str::from_utf8(&text).map_err(|_| wrong("is no UTF-8".into()))?;
-        if !line.trim().is_empty() {
-            each(parse(line).map_err(wrong)?);
-            count += 1;
-        }
-    }
-}
-
-pub(super) async fn import(
-    settings: &Settings,
-    output: &Output,
-    file: &Path,
-    to: Option<&str>,
-    keep_partition: bool,
-    execute: bool,
-) -> Result<Ended, Error> {
-    // The whole file is checked before the first record is sent.
-    let mut records = Vec::new();
-    let count = read(file, |stored| {
-        let mut record = RawRecord::new(to.unwrap_or(&stored.topic), stored.key, stored.value);
-        record.headers = stored.headers;
-        record.timestamp = stored.timestamp_ms;
-        record.partition = Some(stored.partition).filter(|partition| keep_partition && *partition >= 0);
-        records.push(record);
-    })?;
-    if execute && !records.is_empty() {
-        let producer = settings.kafka.producer().build().map_err(|error| Error::kafka("build a producer", error))?;
-        let mut sent = 0;
-        for chunk in records.chunks(CHUNK) {
-            if let Err(error) = producer.send_batch(chunk.iter()).await {
-                let text = format!("the import stopped after at least {sent} of {count} records");
-                return Err(Error::new(ErrorKind::Kafka, text).with_source(error.to_string()));
-            }
-            sent += chunk.len();
-        }
-        let _ = producer.close(std::time::Duration::from_secs(10)).await;
-    }
-    let verb = if execute { "wrote" } else { "would write" };
-    let note = if execute { "" } else { "; say --execute to do it" };
-    output.one(&format!("{verb} {count} records{note}"), &json!({ "records": count, "executed": execute }));
-    Ok(Ended::Done)
 }
 
 #[cfg(test)]

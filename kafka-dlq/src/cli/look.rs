@@ -18,14 +18,16 @@ use super::{Ended, shown, time};
 use crate::dead_letter::DeadLetter;
 use crate::error::Error;
 use crate::reader;
-use crate::values::Values;
 
+/// How many records are read between two looks at the clock.
+const LOOK: u64 = 256;
 /// How many different words are counted; the rest is one line.
 const MOST_WORDS: usize = 10_000;
 
 /// Reads the dead letters that are meant, until `each` breaks.
 pub(super) async fn letters(
     settings: &Settings,
+    output: &Output,
     topic: &str,
     which: &Which,
     mut each: impl FnMut(&DeadLetter<'_>) -> ControlFlow<()> + Send + 'static,
@@ -35,13 +37,21 @@ pub(super) async fn letters(
     if !which.partition.is_empty() {
         spans.retain(|span| which.partition.contains(&span.partition));
     }
-    let values = settings.registry()?.as_ref().map(Values::new);
+    let values = settings.values.clone();
     if let Some(values) = &values {
         reader::warm(&settings.kafka, topic, &spans, &selection, values).await?;
     }
-    let each = move |letter: &DeadLetter<'_>| match selection.matches_by(letter, values.as_ref()) {
-        true => each(letter),
-        false => ControlFlow::Continue(()),
+    let (bar, mut read) = (output.bar(), 0);
+    let all = spans.iter().map(|span| span.to.abs_diff(span.from)).sum();
+    let each = move |letter: &DeadLetter<'_>| {
+        read += 1;
+        if let Some(bar) = bar.as_ref().filter(|_| read % LOOK == 0) {
+            bar.at(read, all, "");
+        }
+        match selection.matches_by(letter, values.as_ref()) {
+            true => each(letter),
+            false => ControlFlow::Continue(()),
+        }
     };
     reader::read(&settings.kafka, topic, &spans, each).await
 }
@@ -101,7 +111,7 @@ pub(super) async fn stats(
 ) -> Result<Ended, Error> {
     let counted = Arc::new(Mutex::new(Counted::default()));
     let counting = counted.clone();
-    letters(settings, topic, which, move |letter| {
+    letters(settings, output, topic, which, move |letter| {
         let at = letter.failed_at_ms().or(letter.record().timestamp_ms);
         counting.lock().add(word(by, letter), at);
         ControlFlow::Continue(())
@@ -152,11 +162,11 @@ pub(super) async fn peek(
     which: &Which,
     view: &View,
 ) -> Result<Ended, Error> {
-    let decoder = Decoder::new(settings)?;
+    let decoder = Decoder::new(settings, view);
     let kept = Arc::new(Mutex::new(VecDeque::new()));
     let keeping = kept.clone();
     if count > 0 {
-        letters(settings, topic, which, move |letter| {
+        letters(settings, output, topic, which, move |letter| {
             let mut kept = keeping.lock();
             if kept.len() == count {
                 if !last {
@@ -174,13 +184,8 @@ pub(super) async fn peek(
     let mut json = Vec::new();
     for stored in &kept {
         let letter = stored.letter();
-        let (key, value) = match view.redact {
-            true => (length(stored.key.as_deref()), length(stored.value.as_deref())),
-            false => (
-                decoder.text(stored.key.as_deref(), topic, Part::Key).await,
-                decoder.text(stored.value.as_deref(), topic, Part::Value).await,
-            ),
-        };
+        let key = decoder.text(stored.key.as_deref(), topic, Part::Key).await;
+        let value = decoder.text(stored.value.as_deref(), topic, Part::Value).await;
         table.row([
             format!("{}@{}", stored.partition, stored.offset),
             time::shown(letter.failed_at_ms().or(stored.timestamp_ms)),
@@ -189,12 +194,8 @@ pub(super) async fn peek(
             key,
             value,
         ]);
-        json.push(super::explain::document(&decoder, stored, view).await);
+        json.push(super::explain::document(&decoder, stored).await);
     }
     output.list(&table, &json);
     Ok(Ended::Done)
-}
-
-pub(super) fn length(bytes: Option<&[u8]>) -> String {
-    bytes.map_or_else(|| "null".to_owned(), |bytes| format!("<{} bytes>", bytes.len()))
 }

@@ -1,9 +1,11 @@
 //! `redrive`.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::arguments::{Redrive as Asked, Which};
-use super::output::Output;
+use super::output::{Output, strong};
 use super::settings::Settings;
 use super::{Ended, shown};
 use crate::error::Error;
@@ -43,8 +45,11 @@ pub(super) async fn redrive(settings: &Settings, output: &Output, asked: Asked) 
     if let Some(expression) = &asked.transform {
         redrive = redrive.transform_jq(expression)?;
     }
-    if let Some(registry) = settings.registry()? {
-        redrive = redrive.registry(&registry).validate(!asked.no_validate);
+    if let Some(expression) = &asked.transform_text {
+        redrive = redrive.transform_text_jq(expression)?;
+    }
+    if let Some(registry) = &settings.registry {
+        redrive = redrive.registry(registry).validate(!asked.no_validate);
     }
     run(output, redrive, asked.execute).await
 }
@@ -70,15 +75,21 @@ async fn run(output: &Output, mut redrive: Redrive, execute: bool) -> Result<End
     let report = match execute {
         false => redrive.dry_run().await?,
         true => {
-            if let Some(tell) = output.progress() {
-                redrive = redrive.on_progress(tell);
+            let bar = output.bar().map(Arc::new);
+            if let Some(bar) = bar.clone() {
+                redrive = redrive.on_progress(move |at| bar.at(at.read, at.of, &format!(", {} sent", at.sent)));
             }
-            redrive.run_until(interrupted()).await?
+            let report = redrive.run_until(interrupted()).await;
+            if let Some(bar) = bar {
+                bar.end();
+            }
+            report?
         }
     };
     let mut text = shown::lines(&report.to_string());
     if report.is_dry_run() {
-        text.push_str("nothing was sent: this was a dry run; say --execute to do it\n");
+        text.push_str(&strong("nothing was sent: this was a dry run; say --execute to do it"));
+        text.push('\n');
     }
     let json = json!({
         "job": report.job(),

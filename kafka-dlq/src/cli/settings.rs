@@ -7,11 +7,14 @@ use kafka_client::serde::Registry;
 
 use super::arguments::Connection;
 use crate::error::Error;
+use crate::values::Values;
 
 /// What every verb needs.
 pub(super) struct Settings {
     pub(super) kafka: Kafka,
-    pub(super) registry: Option<String>,
+    /// One handle for all that a verb does: what it has learned of schemas is known to all.
+    pub(super) registry: Option<Registry>,
+    pub(super) values: Option<Values>,
 }
 
 /// Settings of the command itself that may stand in a file.
@@ -37,11 +40,11 @@ impl Settings {
         };
         let mut kafka = match std::env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_some_and(|text| text == *bootstrap) {
             true => Kafka::from_env().map_err(|error| Error::kafka("read the environment", error))?,
-            false => of_environment(Kafka::connect(bootstrap)),
+            false => Kafka::connect_from_env(bootstrap).map_err(|error| Error::kafka("read the environment", error))?,
         };
         for (key, value) in file {
             let variable = format!("KAFKA_{}", key.to_uppercase().replace('.', "_"));
-            if std::env::var_os(variable).is_none() {
+            if std::env::var_os(variable).is_none_or(|value| value.is_empty()) {
                 kafka = kafka.set(key, value);
             }
         }
@@ -53,30 +56,12 @@ impl Settings {
         }
         // What librdkafka has to say is said by errors.
         let kafka = kafka.client_id("kafka-dlq");
-        Ok(Self { kafka, registry: connection.registry.clone().or(registry_of_file) })
+        let url = connection.registry.clone().or(registry_of_file).filter(|url| !url.is_empty());
+        let registry = url.map(Registry::connect).transpose();
+        let registry = registry.map_err(|error| Error::config("--registry cannot be used").with_source(error))?;
+        let values = registry.as_ref().map(Values::new);
+        Ok(Self { kafka, registry, values })
     }
-}
-
-impl Settings {
-    pub(super) fn registry(&self) -> Result<Option<Registry>, Error> {
-        let Some(url) = &self.registry else { return Ok(None) };
-        let registry = Registry::connect(url.as_str());
-        registry.map(Some).map_err(|error| Error::config("--registry cannot be used").with_source(error))
-    }
-}
-
-/// The variables of the environment, for brokers that a flag or a file has named.
-fn of_environment(mut kafka: Kafka) -> Kafka {
-    const MEANT: [&str; 5] =
-        ["security.protocol", "sasl.mechanism", "sasl.username", "sasl.password", "ssl.ca.location"];
-    for key in MEANT {
-        if let Ok(value) = std::env::var(format!("KAFKA_{}", key.to_uppercase().replace('.', "_")))
-            && !value.is_empty()
-        {
-            kafka = kafka.set(key, value);
-        }
-    }
-    kafka
 }
 
 /// Lines of `key=value`; `#` begins a comment.

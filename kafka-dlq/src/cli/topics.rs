@@ -2,12 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kafka_client::{Assigned, BoxError, Kafka, NoKey, RebalanceListener, Received, Topic};
+use kafka_client::Kafka;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::Notify;
 
 use super::arguments::By;
 use super::look::{Counted, word};
@@ -21,10 +19,6 @@ use crate::reader;
 
 /// How many records of a topic are looked at for its reasons.
 const SAMPLE: u64 = 1_000;
-/// Names that [`TopicKind`] may know, as a pattern that brokers' clients understand.
-const LIKELY: &str = "^.*([dD][lL][tTqQ]|[dD][eE][aA][dD]|[pP][oO][iI][sS][oO][nN]|[pP][aA][rR][kK]).*";
-/// How long a list may stay empty before it is believed.
-const QUIET: Duration = Duration::from_secs(4);
 
 pub(super) async fn ls(settings: &Settings, output: &Output, topics: Vec<String>) -> Result<Ended, Error> {
     let topics = if topics.is_empty() { likely(&settings.kafka).await? } else { topics };
@@ -61,46 +55,9 @@ pub(super) async fn ls(settings: &Settings, output: &Output, topics: Vec<String>
 }
 
 /// The topics whose names say that they hold dead letters.
-///
-/// The client lists no topics; so this joins a group of its own by a pattern, and looks at what is assigned.
 async fn likely(kafka: &Kafka) -> Result<Vec<String>, Error> {
-    let group = reader::made_up_group();
-    let found: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::new(Notify::new());
-    let nothing = |_: Received<(), ()>| std::future::pending::<Result<(), BoxError>>();
-    let consumer = kafka
-        .consumer(&group)
-        .route(&Topic::new(LIKELY, NoKey, NoKey), nothing)
-        .on_rebalance(Listed { found: found.clone(), told: told.clone() })
-        .drain_timeout(Duration::from_millis(100))
-        .build()
-        .map_err(|error| Error::kafka("list topics", error))?;
-    let end = async {
-        // Whoever has no such topic is assigned nothing.
-        let _ = tokio::time::timeout(QUIET, told.notified()).await;
-    };
-    consumer.run_until(end).await.map_err(|error| Error::kafka("list topics", error))?;
-    let _ = kafka.admin().delete_groups(&[&group]).await;
-    let mut topics = std::mem::take(&mut *found.lock());
-    topics.sort();
-    topics.dedup();
+    let listed = kafka.admin().list_topics().await.map_err(|error| Error::kafka("list topics", error))?;
+    let names = listed.iter().map(|topic| topic.name().to_owned());
     // Marks of what was discarded are no dead letters.
-    topics.retain(|topic| TopicKind::of(topic) == TopicKind::DeadLetters && !topic.ends_with(".discarded"));
-    Ok(topics)
-}
-
-struct Listed {
-    found: Arc<Mutex<Vec<String>>>,
-    told: Arc<Notify>,
-}
-
-impl RebalanceListener for Listed {
-    async fn assigned(&self, assigned: &mut Assigned) -> Result<(), BoxError> {
-        let topics = assigned.partitions();
-        self.found.lock().extend(topics.iter().map(|partition| partition.topic().to_owned()));
-        if !topics.is_empty() {
-            self.told.notify_one();
-        }
-        Ok(())
-    }
+    Ok(names.filter(|name| TopicKind::of(name) == TopicKind::DeadLetters && !name.ends_with(".discarded")).collect())
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::arguments::{View, Which};
 use super::decode::Decoder;
-use super::output::Output;
+use super::output::{Output, tell};
 use super::send::interrupted;
 use super::settings::Settings;
 use super::stored::Stored;
@@ -29,7 +29,7 @@ pub(super) async fn watch(
     which: &Which,
     view: &View,
 ) -> Result<Ended, Error> {
-    let decoder = Decoder::new(settings)?;
+    let decoder = Decoder::new(settings, view);
     let selection = which.selection()?;
     let now = reader::spans(&settings.kafka, topic).await?;
     let mut seen: HashMap<i32, i64> = now.iter().map(|span| (span.partition, span.to)).collect();
@@ -70,10 +70,13 @@ pub(super) async fn watch(
                 shown::text(&letter.origin().to_string()),
                 shown::text(&letter.reason().unwrap_or_default())
             );
-            output.line(&text, &explain::document(&decoder, stored, view).await);
+            output.line(&text, &explain::document(&decoder, stored).await);
+        }
+        if output.is_gone() {
+            return Ok(Ended::Done);
         }
         if dropped > 0 {
-            eprintln!("kafka-dlq: {dropped} more came meanwhile");
+            tell(&format!("{dropped} more came meanwhile"));
         }
     }
 }

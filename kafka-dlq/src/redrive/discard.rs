@@ -70,7 +70,8 @@ impl Redrive {
         }
         let spec = TopicSpec::new(topic_of_marks(&self.source), 1).config("cleanup.policy", "compact");
         let made = self.kafka.ensure_topics(&[spec]).await;
-        made.map(drop).map_err(|error| Error::kafka("make the topic of the marks", error))
+        let topic = topic_of_marks(&self.source);
+        made.map(drop).map_err(|error| Error::kafka("make the topic of the marks", error).lacking("CREATE", &topic, ""))
     }
 
     /// The places of the dead letters that are marked.
@@ -83,7 +84,7 @@ impl Redrive {
 pub(crate) async fn discarded(kafka: &Kafka, source: &str) -> Result<HashSet<(i32, i64)>, Error> {
     let topic = topic_of_marks(source);
     let described = kafka.admin().describe_topic(&topic).await;
-    if described.map_err(|error| Error::kafka("look for marks", error))?.is_none() {
+    if described.map_err(|error| Error::kafka("look for marks", error).lacking("DESCRIBE", &topic, ""))?.is_none() {
         return Ok(HashSet::new());
     }
     let marked: Arc<Mutex<HashSet<(i32, i64)>>> = Arc::default();

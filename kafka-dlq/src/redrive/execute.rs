@@ -32,6 +32,8 @@ const BATCH: usize = 5_000;
 const SPREAD: Duration = Duration::from_millis(500);
 /// How often the group is asked whether others have finished what is theirs.
 const ASK: Duration = Duration::from_millis(500);
+/// How long Kafka may give no answer before the job fails.
+const SILENCE: Duration = Duration::from_secs(30);
 /// How often the job is begun again after it came no further.
 const ATTEMPTS: u32 = 3;
 
@@ -42,8 +44,8 @@ impl Redrive {
     /// job goes on from there.
     ///
     /// # Errors
-    /// As [`dry_run`](Self::dry_run), before anything is sent; [`ErrorKind::Kafka`] when no further try can help. What was
-    /// committed before that stays, and counts as progress.
+    /// As [`dry_run`](Self::dry_run), before anything is sent; [`ErrorKind::Kafka`] when no further try can help, or Kafka has
+    /// not answered for 30 s. What was committed before that stays, and counts as progress.
     ///
     /// # Cancel safety
     /// Dropping the future is as a kill: nothing is lost, and the same job goes on.
@@ -62,9 +64,15 @@ impl Redrive {
             state.settle_by(&now);
             attempts = if now == committed { attempts + 1 } else { 0 };
             committed = now;
-            if attempts == ATTEMPTS && state.is_on() && !is_done(&surveyed.ends, &committed) {
+            let trouble = state.trouble();
+            let is_denied = trouble.as_ref().is_some_and(|error| error.kind() == kafka_client::ErrorKind::Denied);
+            if (attempts == ATTEMPTS || is_denied) && state.is_on() && !is_done(&surveyed.ends, &committed) {
                 let text = format!("the job comes no further at {committed:?} of {:?}", surveyed.ends);
-                return Err(Error::new(ErrorKind::Kafka, text));
+                let error = Error::new(ErrorKind::Kafka, text);
+                return Err(match trouble {
+                    Some(trouble) => self.naming_rights(error.with_source(trouble), &surveyed),
+                    None => error,
+                });
             }
         }
         let mut report = state.report();
@@ -72,6 +80,12 @@ impl Redrive {
         self.tell(&surveyed, &state, begun);
         self.write_audit(&report).await?;
         Ok(report)
+    }
+
+    /// The error, with the right that is missing, if it is that: of the topic that is read, or of one that is written.
+    fn naming_rights(&self, error: Error, surveyed: &Surveyed) -> Error {
+        let targets: Vec<&str> = surveyed.known.keys().map(String::as_str).collect();
+        error.lacking("WRITE", &targets.join(" or "), &self.group())
     }
 
     /// One life of the pipeline.
@@ -100,7 +114,7 @@ impl Redrive {
             .from(&Topic::new(self.source.as_str(), NoKey, NoKey))
             .max_records(most)
             .on_undone(move |what| {
-                undone.undo();
+                undone.undo(what.error());
                 // What was paused at its end goes back to before that.
                 if let Some(handle) = steers.get() {
                     drop(handle.resume(what.partitions().iter().cloned()).now_or_never());
@@ -112,16 +126,34 @@ impl Redrive {
             .map_err(|error| Error::kafka("build the job", error))?;
         let handle = pipeline.handle();
         let _ = steering.set(handle);
+        let (gone, silence) = (Notify::new(), Mutex::new(None));
         let end = async {
             tokio::select! {
                 _ = shutdown => state.end(End::Stopped),
                 () = state.over.notified() => (),
-                () = self.until_all_have_finished(surveyed) => (),
+                ended = self.until_all_have_finished(surveyed) => {
+                    if let Err(error) = ended {
+                        *silence.lock() = Some(error);
+                        gone.notify_one();
+                    }
+                }
                 repeated = self.until_one_comes_back(surveyed) => state.end(End::Repeated(repeated)),
                 () = self.keep_telling(surveyed, state) => (),
             }
         };
-        pipeline.run_until(end).await.map(drop).map_err(|error| Error::kafka("send back", error))
+        let denied = |error: kafka_client::Error| {
+            let reads = error.topic() == Some(&self.source);
+            let error = Error::kafka("send back", error);
+            match reads {
+                true => error.lacking("READ", &self.source, &self.group()),
+                false => self.naming_rights(error, surveyed),
+            }
+        };
+        tokio::select! {
+            ran = pipeline.run_until(end) => ran.map(drop).map_err(denied),
+            // An end in good order would wait for brokers that are not there.
+            () = gone.notified() => Err(silence.lock().take().unwrap_or_else(|| Error::config("nobody has ended it"))),
+        }
     }
 
     /// Decides about a batch, and sends what is to be sent.
@@ -136,6 +168,9 @@ impl Redrive {
         let mut records = Vec::new();
         let (mut worked, now) = (Worked { taken: 0, behind: None }, now_ms());
         state.settle();
+        if let Some(first) = batch.first() {
+            state.resolve(first.partition(), first.offset());
+        }
         let begun = Instant::now();
         for record in batch {
             let end = surveyed.spans.iter().find(|span| span.partition == record.partition()).map_or(0, |span| span.to);
@@ -192,14 +227,25 @@ impl Redrive {
         Ok(verdict)
     }
 
-    /// Waits until the whole group has come to the end: other copies of the job work, too.
-    async fn until_all_have_finished(&self, surveyed: &Surveyed) {
+    /// Waits until the whole group has come to the end: other copies of the job work, too. Or until Kafka has given no
+    /// answer for so long that nobody should wait any more.
+    async fn until_all_have_finished(&self, surveyed: &Surveyed) -> Result<(), Error> {
+        let mut heard = Instant::now();
         loop {
             tokio::time::sleep(ASK).await;
-            if let Ok(committed) = self.committed(&surveyed.spans).await
-                && is_done(&surveyed.ends, &committed)
-            {
-                return;
+            match self.committed(&surveyed.spans).await {
+                Ok(committed) if is_done(&surveyed.ends, &committed) => return Ok(()),
+                Ok(_) => heard = Instant::now(),
+                Err(error) if heard.elapsed() < SILENCE => {
+                    tracing::debug!(%error, "the job's progress cannot be read at the moment");
+                }
+                Err(error) => {
+                    let text = format!(
+                        "Kafka has not answered for {} s: what is committed stays, and the same job goes on from there",
+                        heard.elapsed().as_secs()
+                    );
+                    return Err(Error::new(ErrorKind::Kafka, text).with_source(error));
+                }
             }
         }
     }
@@ -259,7 +305,8 @@ impl Redrive {
         let sent = producer.send(record).await;
         let _ = producer.close(Duration::from_secs(5)).await;
         let failed = |error: kafka_client::SendError| {
-            Error::new(ErrorKind::Kafka, "could not write the audit record").with_source(error.to_string())
+            let failed = Error::kafka("write the audit record", error.error().clone());
+            failed.lacking("WRITE", topic, "")
         };
         sent.map(drop).map_err(failed)
     }
@@ -293,7 +340,11 @@ struct Inner {
     report: RedriveReport,
     /// In the open transaction, or the last one.
     pending: Option<Pending>,
+    /// Of transactions that were told to be undone, whose commit may have succeeded all the same, with its answer lost.
+    doubtful: Vec<Pending>,
     pace: Option<Pace>,
+    /// Why a transaction was undone, the last time.
+    trouble: Option<kafka_client::Error>,
     /// How far each partition is, of what is this copy's.
     reached: HashMap<i32, i64>,
     ended: bool,
@@ -307,7 +358,16 @@ struct Pending {
 
 impl State {
     fn new(report: RedriveReport, surveyed: &Surveyed, rate: Option<f64>, limit: Option<u64>) -> Self {
-        let inner = Inner { report, pending: None, pace: rate.map(Pace::new), reached: HashMap::new(), ended: false };
+        let (pending, doubtful) = (None, Vec::new());
+        let inner = Inner {
+            report,
+            pending,
+            doubtful,
+            pace: rate.map(Pace::new),
+            trouble: None,
+            reached: HashMap::new(),
+            ended: false,
+        };
         Self {
             inner: Mutex::new(inner),
             over: Notify::new(),
@@ -328,14 +388,30 @@ impl State {
         let is_committed = |pending: &Pending| {
             pending.reached.iter().all(|(partition, next)| committed.get(partition).is_some_and(|at| at >= next))
         };
-        match inner.pending.as_ref().is_some_and(is_committed) {
-            true => inner.settle(),
-            false => inner.pending = None,
-        }
+        let last = inner.pending.take();
+        let doubtful = std::mem::take(&mut inner.doubtful);
+        doubtful.into_iter().chain(last).filter(is_committed).for_each(|pending| inner.count(pending));
     }
 
-    fn undo(&self) {
-        self.inner.lock().pending = None;
+    /// The transaction is told to be undone; what its partitions give next tells whether it was.
+    fn undo(&self, why: &kafka_client::Error) {
+        let mut inner = self.inner.lock();
+        inner.trouble = Some(why.clone());
+        let undone = inner.pending.take();
+        inner.doubtful.extend(undone);
+    }
+
+    /// A partition goes on here: before what was in doubt, so that was undone, or behind it, so it was committed.
+    fn resolve(&self, partition: i32, next: i64) {
+        let mut inner = self.inner.lock();
+        let doubtful = std::mem::take(&mut inner.doubtful);
+        for pending in doubtful {
+            match pending.reached.get(&partition) {
+                Some(reached) if *reached <= next => inner.count(pending),
+                Some(_) => (),
+                None => inner.doubtful.push(pending),
+            }
+        }
     }
 
     fn open(&self, pending: Pending, surveyed: &Surveyed) {
@@ -381,6 +457,10 @@ impl State {
         self.over.notify_one();
     }
 
+    fn trouble(&self) -> Option<kafka_client::Error> {
+        self.inner.lock().trouble.clone()
+    }
+
     fn is_on(&self) -> bool {
         !self.inner.lock().ended
     }
@@ -398,8 +478,68 @@ impl State {
 impl Inner {
     fn settle(&mut self) {
         if let Some(pending) = self.pending.take() {
-            self.report.add(&pending.report);
-            self.reached.extend(pending.reached);
+            self.count(pending);
         }
+    }
+
+    fn count(&mut self, committed: Pending) {
+        self.report.add(&committed.report);
+        self.reached.extend(committed.reached);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let surveyed = Surveyed {
+            spans: Vec::new(),
+            ends: BTreeMap::new(),
+            known: HashMap::new(),
+            duplicates: Default::default(),
+            discarded: Default::default(),
+            before: 0,
+            to_read: 0,
+        };
+        State::new(RedriveReport::default(), &surveyed, None, None)
+    }
+
+    fn timeout() -> kafka_client::Error {
+        // Some error of a client: one without an address.
+        kafka_client::Kafka::connect("").producer().build().err().unwrap()
+    }
+
+    fn read(state: &State, records: u64, reached: i64) {
+        let report = RedriveReport { read: records, sent: records, ..RedriveReport::default() };
+        state.inner.lock().pending = Some(Pending { report, reached: HashMap::from([(0, reached)]) });
+    }
+
+    #[test]
+    fn what_was_undone_does_not_count_and_what_was_committed_all_the_same_does() {
+        // Read again from before: it was undone.
+        let state = state();
+        read(&state, 12, 12);
+        state.undo(&timeout());
+        state.resolve(0, 0);
+        read(&state, 12, 12);
+        state.settle_by(&BTreeMap::from([(0, 12)]));
+        assert_eq!(state.so_far(), (12, 12));
+        // The partition goes on behind it: the answer was lost, and not the transaction.
+        read(&state, 5, 17);
+        state.undo(&timeout());
+        state.resolve(1, 40);
+        assert_eq!(state.so_far(), (12, 12), "of another partition nothing is known by that");
+        state.resolve(0, 17);
+        assert_eq!(state.so_far(), (17, 17));
+        // Nothing comes any more: what is committed tells.
+        read(&state, 3, 20);
+        state.undo(&timeout());
+        state.settle_by(&BTreeMap::from([(0, 20)]));
+        assert_eq!(state.so_far(), (20, 20));
+        read(&state, 4, 24);
+        state.undo(&timeout());
+        state.settle_by(&BTreeMap::from([(0, 20)]));
+        assert_eq!(state.so_far(), (20, 20));
     }
 }

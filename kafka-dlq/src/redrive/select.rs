@@ -41,7 +41,7 @@ impl Selection {
         Self::default()
     }
 
-    /// Those whose [reason](DeadLetter::reason) or message contains `text`; said again, another text will also do. This
+    /// Those whose [reason](DeadLetter::reason), message or trace contains `text`; said again, another text will also do. This
     /// holds for every condition that names one of several.
     pub fn reason(mut self, text: impl Into<String>) -> Self {
         self.reasons.push(text.into());
@@ -172,6 +172,8 @@ impl Selection {
         let holds = |text: &str| {
             letter.reason().is_some_and(|reason| reason.contains(text))
                 || letter.message().is_some_and(|message| message.contains(text))
+                // The cause is often named there alone.
+                || letter.trace().is_some_and(|trace| trace.contains(text))
         };
         self.reasons.is_empty() || self.reasons.iter().any(|text| holds(text))
     }

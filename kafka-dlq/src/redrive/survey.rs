@@ -107,11 +107,13 @@ impl Redrive {
     /// What the job's group has committed.
     pub(super) async fn committed(&self, spans: &[Span]) -> Result<BTreeMap<i32, i64>, Error> {
         let of: Vec<(&str, i32)> = spans.iter().map(|span| (self.source.as_str(), span.partition)).collect();
-        let answers = self.kafka.admin().group_offsets_of(&self.group(), &of).await;
-        let answers = answers.map_err(|error| Error::kafka("read the job's progress", error))?;
+        let group = self.group();
+        let denied = |error| Error::kafka("read the job's progress", error).lacking("DESCRIBE", &self.source, &group);
+        let answers = self.kafka.admin().group_offsets_of(&group, &of).await;
+        let answers = answers.map_err(denied)?;
         let mut committed = BTreeMap::new();
         for answer in answers {
-            let answer = answer.map_err(|error| Error::kafka("read the job's progress", error))?;
+            let answer = answer.map_err(denied)?;
             committed.extend(answer.offset().map(|offset| (answer.partition(), offset)));
         }
         Ok(committed)
@@ -134,7 +136,7 @@ async fn one(admin: &Admin, topic: &str) -> Result<Option<Facts>, Error> {
         Ok(described) => described,
         // A name that cannot be, from a hostile header.
         Err(error) if error.kind() == kafka_client::ErrorKind::Config => None,
-        Err(error) => return Err(Error::kafka("look at a target", error)),
+        Err(error) => return Err(Error::kafka("look at a target", error).lacking("DESCRIBE", topic, "")),
     };
     Ok(described.map(|described| {
         let millis = |key: &str, default| described.config(key).and_then(|text| text.parse().ok()).unwrap_or(default);

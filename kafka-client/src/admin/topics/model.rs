@@ -127,6 +127,25 @@ impl Deleted {
     }
 }
 
+/// A topic of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTopic {
+    pub(super) name: String,
+    pub(super) partitions: i32,
+}
+
+impl ListedTopic {
+    /// The name of the topic.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many partitions it has.
+    pub fn partitions(&self) -> i32 {
+        self.partitions
+    }
+}
+
 /// What a topic is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
@@ -134,7 +153,8 @@ pub struct TopicDescription {
     pub(super) partitions: i32,
     pub(super) replication: i16,
     pub(super) leaderless: i32,
-    pub(super) config: TopicConfig,
+    /// `None` without the right to see it.
+    pub(super) config: Option<TopicConfig>,
 }
 
 impl TopicDescription {
@@ -161,6 +181,12 @@ impl TopicDescription {
     /// The value in force of a configuration, whether set on the topic or the cluster's default. The embedded broker
     /// has none.
     pub fn config(&self, key: &str) -> Option<&str> {
-        self.config.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
+        let (_, value) = self.config.iter().flatten().find(|(name, _)| name == key)?;
+        value.as_deref()
+    }
+
+    /// Whether its configuration could be seen.
+    pub fn is_config_known(&self) -> bool {
+        self.config.is_some()
     }
 }
