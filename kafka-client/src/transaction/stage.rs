@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::failure::{Ended, Failure};
+use super::failure::{Cause, Ended, Failure};
 use crate::error::{Error, ErrorKind};
 use crate::native::{Code, Membership, NativeError, Partitions};
 use crate::producer::Producer;
@@ -182,6 +182,12 @@ impl Stage {
     fn abort_because(&mut self, error: Error) -> Failure {
         match self.abort() {
             Ok(()) => Failure::Aborted(error),
+            // librdkafka cannot abort what no broker has let begin; why that was is what somebody can do something about.
+            Err(Failure::Ended(_)) if error.kind() == ErrorKind::Denied => {
+                let ended = Ended { error, cause: Cause::Hopeless };
+                self.ended = Some(ended.clone());
+                Failure::Ended(ended)
+            }
             Err(failure) => failure,
         }
     }

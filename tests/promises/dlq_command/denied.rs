@@ -70,7 +70,7 @@ async fn each_right_that_is_missing_is_named_with_its_topic_until_nothing_is() {
             "WRITE on transactional id",
             &["--operation", "Write", "--transactional-id", "kafka-dlq.", "--resource-pattern-type", "prefixed"],
         ),
-        (&redrive, "the job comes no further", &["--operation", "Write", "--topic", "orders"]),
+        (&redrive, "WRITE on topic orders is missing", &["--operation", "Write", "--topic", "orders"]),
     ];
     for (arguments, right, allow) in steps {
         let mut output = as_user(&broker, "ann", arguments);
