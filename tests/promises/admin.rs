@@ -169,14 +169,16 @@ async fn a_broker_that_dies_holds_nobody_up_for_long() -> Result<(), Error> {
 #[tokio::test]
 async fn a_stopped_cluster_is_told_within_the_timeout() -> Result<(), Error> {
     let cluster = Cluster::start(1);
-    let admin = Kafka::connect(cluster.bootstrap()).admin().timeout(Duration::from_secs(1));
+    let admin = Kafka::connect(cluster.bootstrap()).admin();
     admin.ensure_topics(&[TopicSpec::new("orders", 1)]).await?;
     cluster.node(0).stop();
     let start = Instant::now();
-    let Err(error) = admin.ensure_topics(&[TopicSpec::new("orders", 2)]).await else { panic!("it answered") };
+    let hasty = admin.clone().timeout(Duration::from_secs(1));
+    let Err(error) = hasty.ensure_topics(&[TopicSpec::new("orders", 2)]).await else { panic!("it answered") };
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // Far from what is the default, and far enough from the second for a machine that is busy.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     cluster.node(0).cont();
-    admin.timeout(Duration::from_secs(30)).ensure_topics(&[TopicSpec::new("orders", 2)]).await?;
+    admin.ensure_topics(&[TopicSpec::new("orders", 2)]).await?;
     Ok(())
 }

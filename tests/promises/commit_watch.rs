@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::group::SOON;
 use crate::ledger::Ledger;
 
 /// Looks until it is stopped.
@@ -30,24 +32,39 @@ pub(crate) struct Seen {
 }
 
 impl CommitWatch {
-    pub(crate) fn start(bootstrap: &str, group: &str, topic: &str, partitions: i32, ledger: &Arc<Ledger>) -> Self {
+    /// Has looked when it returns: what was committed before is where offsets move back from.
+    pub(crate) async fn start(
+        bootstrap: &str,
+        group: &str,
+        topic: &str,
+        partitions: i32,
+        ledger: &Arc<Ledger>,
+    ) -> Self {
         let consumer: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create().unwrap();
         let (topic, ledger, stopped) = (topic.to_owned(), ledger.clone(), Arc::new(AtomicBool::new(false)));
         let stop = stopped.clone();
+        let (looked, first_look) = oneshot::channel();
+        let mut looked = Some(looked);
         let task = spawn_blocking(move || {
             let mut seen = Seen::default();
             // One more look after it was told to stop.
             loop {
                 let last = stop.load(SeqCst);
                 seen.look(&consumer, &topic, partitions, &ledger);
+                if seen.looks > 0 {
+                    // Nobody waits any more where the test has failed.
+                    looked.take().map(|looked| looked.send(()));
+                }
                 if last {
                     return seen;
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        Self { stopped, task }
+        let watch = Self { stopped, task };
+        tokio::time::timeout(SOON, first_look).await.expect("the watch can look").unwrap();
+        watch
     }
 
     pub(crate) async fn stop(mut self) -> Seen {

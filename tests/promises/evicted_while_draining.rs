@@ -158,7 +158,7 @@ async fn evicted(kind: &str, protocol: Protocol, because: Because, finishes: Fin
     })
     .await;
     commits(&group, &topic, &[(0, HELD), (1, HELD)]).await;
-    let watch = CommitWatch::start(bootstrap, &group, topic.name(), 2, &ledger);
+    let watch = CommitWatch::start(bootstrap, &group, topic.name(), 2, &ledger).await;
 
     if because == Because::OfMaxPoll {
         std::fs::write(ledger.sign("block"), "").unwrap();

@@ -36,8 +36,7 @@ async fn the_commit_of_nobody_moves_the_offsets_of_an_empty_group_back() {
         }
         nobody.commit(&list, CommitMode::Sync).unwrap();
         if watch.is_none() {
-            watch = Some(CommitWatch::start(bootstrap, &group, topic.name(), 2, &ledger));
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            watch = Some(CommitWatch::start(bootstrap, &group, topic.name(), 2, &ledger).await);
         }
     }
     let seen = watch.unwrap().stop().await;
@@ -122,7 +121,7 @@ async fn moves_nothing_back(protocol: Protocol, cut: Cut, owner: Owner) {
 
     let a = Member::start(member('a', way.bootstrap(), Some(door.clone())));
     committed(HELD).await;
-    let watch = CommitWatch::start(direct, &group, topic.name(), 2, &ledger);
+    let watch = CommitWatch::start(direct, &group, topic.name(), 2, &ledger).await;
     let mut b = None;
     let is_told = |text: &str| logs.any(|line| line.message.contains(&group) && line.message.contains(text));
     if cut == Cut::Draining {

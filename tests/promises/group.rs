@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::given::Lines;
 
 /// For what takes milliseconds on an idle machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(45);
 
 /// A consumer of this group that notices and commits within milliseconds.
 pub(crate) fn quick(kafka: &Kafka, group: &str) -> ConsumerBuilder {

@@ -57,7 +57,7 @@ async fn keeps_its_member(protocol: Protocol) {
         .on_rebalance(SlowOnce::of(scene.ledger.pen('a')));
     let a = Member::start(a.route(&scene.topic, scene.handler('a')));
     commits(&scene.group, &scene.topic, &[(0, RECORDS), (1, RECORDS)]).await;
-    let watch = scene.watch();
+    let watch = scene.watch().await;
     let b = scene.b();
     eventually("b has a partition", SOON, async || scene.ledger.lines().count('b', What::Assigned) > 0).await;
     scene.goes_on().await;
@@ -106,7 +106,7 @@ async fn loses_in_good_order(protocol: Protocol) {
     };
     read(&mut |lines| lines.count('a', What::Begin) as i64 == 2 * RECORDS).await;
     commits(&scene.group, &scene.topic, &[(0, HELD), (1, HELD)]).await;
-    let watch = scene.watch();
+    let watch = scene.watch().await;
     let b = scene.b();
     let start = std::time::Instant::now();
     read(&mut |lines| lines.count('b', What::Assigned) > 0).await;
@@ -203,8 +203,8 @@ impl Scene {
         }
     }
 
-    fn watch(&self) -> CommitWatch {
-        CommitWatch::start(Cluster::shared().bootstrap(), &self.group, self.topic.name(), 2, &self.ledger)
+    async fn watch(&self) -> CommitWatch {
+        CommitWatch::start(Cluster::shared().bootstrap(), &self.group, self.topic.name(), 2, &self.ledger).await
     }
 
     fn written(&self) -> BTreeMap<i32, i64> {

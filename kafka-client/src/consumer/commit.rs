@@ -147,6 +147,10 @@ impl Control {
         }
         let mut last = Answer::Confirmed;
         while Instant::now() < deadline {
+            // Nothing is sent then, which is no confirmation.
+            if self.client.assignment_lost() {
+                return Ok(Answer::Evicted);
+            }
             self.commit();
             if self.in_flight.is_none() {
                 return Ok(last);

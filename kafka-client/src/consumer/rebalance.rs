@@ -168,8 +168,8 @@ impl Control {
         failure.map_or(Ok(left), Err)
     }
 
-    /// Waits until lanes have ended, or the time is over; commits go on meanwhile. `true` when a commit said that the
-    /// member is gone.
+    /// Waits until lanes have ended, or the time is over; commits go on meanwhile. `true` when the member is gone: a
+    /// commit said so, or the client has heard it, which then sends none.
     async fn until_ended(&mut self, keys: &[Key], until: Instant, failure: &mut Option<Error>) -> bool {
         // At once, and not only at the next tick: it tells early whether the member is gone.
         self.commit();
@@ -177,8 +177,8 @@ impl Control {
             let busy = keys
                 .iter()
                 .any(|key| self.lanes.get(key).is_some_and(|lane| !lane.ended) || self.arriving.contains_key(key));
-            if !busy || self.evicted {
-                return std::mem::take(&mut self.evicted);
+            if !busy || self.evicted || self.client.assignment_lost() {
+                return std::mem::take(&mut self.evicted) || self.client.assignment_lost();
             }
             let Ok(step) = timeout_at(until, self.step(false)).await else { return false };
             if let Err(error) = self.handle(step) {

@@ -13,6 +13,8 @@ use super::topics::partitions;
 use crate::harness::eventually_blocking;
 
 const ONE_TRY: Duration = Duration::from_secs(2);
+/// How long the markers of transactions that have ended may take. One that is left open is waited for as long.
+const MARKERS: Duration = Duration::from_secs(2);
 
 /// Which records a reader sees, as `isolation.level` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +53,17 @@ pub struct Stored {
 
 /// Reads `topic` from the beginning to where it ended when this was called, in order of partition and offset.
 ///
+/// Under `ReadCommitted`, transactions that have just ended count as such: a broker confirms a commit before the markers
+/// stand in the logs, and until then readers see none of it.
+///
 /// # Panics
 ///
 /// If Kafka has nothing more to say for 30 s before the end is reached.
 #[track_caller]
 pub fn read_all(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<Stored> {
+    if isolation == Isolation::ReadCommitted {
+        wait_for_markers(bootstrap, topic);
+    }
     // Assigning wants a group, though nothing is joined or committed.
     let consumer = consumer(bootstrap, "oracle", isolation);
     // Under read_committed the broker's answer is where the first open transaction starts.
@@ -100,6 +108,14 @@ pub fn read_all(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<Store
     close(&consumer);
     records.sort_by_key(|record| (record.partition, record.offset));
     records
+}
+
+fn wait_for_markers(bootstrap: &str, topic: &str) {
+    let end = |isolation| end_offsets_as(bootstrap, topic, isolation);
+    let start = Instant::now();
+    while start.elapsed() < MARKERS && end(Isolation::ReadCommitted) != end(Isolation::ReadUncommitted) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Returns the offset that the next record of each partition gets.
