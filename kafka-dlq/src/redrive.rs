@@ -207,7 +207,8 @@ impl Redrive {
     /// Reads and writes values by the schemas of this registry: expressions see them decoded, what a
     /// [`transform_jq`](Self::transform_jq) makes of one is written as the newest schema of its target, and a record whose
     /// schema, or whose bytes, do not fit the subject of its target is left. A target without a subject
-    /// (`orders-value`) takes anything. Protobuf values are seen, and not written.
+    /// (`orders-value`) takes anything. Protobuf messages are seen as [ProtoJSON](kafka_client::serde::protobuf::ProtoJson),
+    /// and written as the message of their name.
     ///
     /// While the registry cannot be asked, the job fails: nothing is left for that.
     #[cfg(feature = "registry")]

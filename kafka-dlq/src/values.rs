@@ -6,18 +6,18 @@
 
 mod known;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use kafka_client::serde::{
-    Avro, Deserializer, Encoded, ErrorKind as Why, Miss, Part, RegisteredSchema, Registry, SchemaId, SchemaType,
-    Serializer, Source, Stop, Target, protobuf,
+    Avro, Deserializer, Encoded, ErrorKind as Why, JsonSchema, Miss, Part, RegisteredSchema, Registry, SchemaId,
+    SchemaType, Serializer, Source, Stop, Target, Validation, protobuf,
 };
 use kafka_client::{BoxError, RawRecord};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::known::{Fits, Known, Learned};
 use crate::error::{Error, ErrorKind};
@@ -37,6 +37,11 @@ struct Inner {
     registry: Registry,
     avro: Avro<Value>,
     protobuf: protobuf::DynamicProtobuf,
+    messages: protobuf::ProtoJson,
+    /// Checks documents both ways.
+    documents: JsonSchema<Value>,
+    /// What writes the messages of each full name.
+    writers: Mutex<BTreeMap<String, protobuf::ProtoJson>>,
     known: ArcSwap<Known>,
     missed: Mutex<Vec<Miss>>,
     asked: Mutex<BTreeSet<Asked>>,
@@ -55,12 +60,13 @@ type IsKey = bool;
 
 impl Values {
     pub(crate) fn new(registry: &Registry) -> Self {
-        let (avro, protobuf) = (Avro::from_registry(registry), protobuf::DynamicProtobuf::new(registry));
-        let registry = registry.clone();
         let inner = Inner {
-            registry,
-            avro,
-            protobuf,
+            registry: registry.clone(),
+            avro: Avro::from_registry(registry),
+            protobuf: protobuf::DynamicProtobuf::new(registry),
+            messages: protobuf::ProtoJson::new(registry),
+            documents: JsonSchema::from_registry(registry).validation(Validation::Both),
+            writers: Mutex::default(),
             known: ArcSwap::default(),
             missed: Mutex::default(),
             asked: Mutex::default(),
@@ -76,9 +82,7 @@ impl Values {
         match schema.schema.schema_type {
             SchemaType::Json => serde_json::from_slice(framed.get(PREFIX..)?).ok(),
             SchemaType::Avro => self.known(self.inner.avro.deserialize(bytes, &from)),
-            SchemaType::Protobuf => {
-                self.known(self.inner.protobuf.deserialize(bytes, &from)).map(|value| message(&value))
-            }
+            SchemaType::Protobuf => self.known(self.inner.messages.deserialize(bytes, &from)),
         }
     }
 
@@ -106,28 +110,40 @@ impl Values {
         let subject = || subject(topic, Part::Value);
         let newest = self.newest(topic).ok_or("the schema of its target is not known yet")?;
         let newest = newest.ok_or_else(|| format!("there is no subject {} to write it with", subject()))?;
-        match (newest.schema.schema_type, newest.id) {
-            (SchemaType::Avro, _) => {
-                let mut out = Vec::new();
-                match self.inner.avro.serialize(&value, &mut Target::new(topic, Part::Value), &mut out) {
-                    Ok(Encoded::Bytes) => Ok(out),
-                    Ok(_) => Err("the schema of its target makes no bytes of it".into()),
-                    Err(Stop::Miss(miss)) => {
-                        self.inner.missed.lock().push(miss);
-                        Err("the schema of its target is not known yet".into())
-                    }
-                    Err(Stop::Error(error)) => Err(format!("it is no value of {}: {error}", subject()).into()),
-                }
+        let (mut out, mut target) = (Vec::new(), Target::new(topic, Part::Value));
+        let written = match newest.schema.schema_type {
+            SchemaType::Avro => self.inner.avro.serialize(&value, &mut target, &mut out),
+            SchemaType::Protobuf => {
+                self.writer_like(like, topic).and_then(|writer| writer.serialize(&value, &mut target, &mut out))
             }
-            (SchemaType::Json, Some(id)) => {
-                let mut out = vec![0];
-                out.extend(id.to_be_bytes());
-                out.extend(value.to_string().into_bytes());
-                Ok(out)
+            SchemaType::Json => self.inner.documents.serialize(&value, &mut target, &mut out),
+        };
+        match written {
+            Ok(Encoded::Bytes) => Ok(out),
+            Ok(_) => Err("the schema of its target makes no bytes of it".into()),
+            Err(Stop::Miss(miss)) => {
+                self.inner.missed.lock().push(miss);
+                Err("the schema of its target is not known yet".into())
             }
-            (SchemaType::Json, None) => Err(format!("the schema of {} has no id", subject()).into()),
-            (SchemaType::Protobuf, _) => Err("a Protobuf value cannot be written from JSON".into()),
+            Err(Stop::Error(error)) => Err(format!("it is no value of {}: {error}", subject()).into()),
         }
+    }
+
+    /// What writes a message of the name that `like` has.
+    fn writer_like(&self, like: Option<&[u8]>, topic: &str) -> Result<protobuf::ProtoJson, Stop> {
+        let is_message = |schema: Arc<RegisteredSchema>| schema.schema.schema_type == SchemaType::Protobuf;
+        if !like.and_then(id).and_then(|id| self.schema(id)).is_some_and(is_message) {
+            // It was something else; the first message of the file is what it becomes.
+            return Ok(self.inner.messages.clone());
+        }
+        let like = self.inner.protobuf.deserialize(like, &Source::new(topic, Part::Value))?;
+        if like.has_unknown_fields() {
+            let message = "it has fields that the schema it was written with does not know, and would lose them";
+            return Err(kafka_client::serde::Error::new(Why::Unencodable, message).into());
+        }
+        let mut writers = self.inner.writers.lock();
+        let writer = writers.entry(like.name()).or_insert_with_key(|name| self.inner.messages.clone().message(name));
+        Ok(writer.clone())
     }
 
     /// Whether key and value of a record fit the subjects of its topic: their schemas are registered there, or could be,
@@ -140,12 +156,30 @@ impl Values {
             let Some(framed) = bytes else { continue };
             let id = id(framed);
             let (Fits::Checked, Some(id)) = (self.fits(record.topic(), part, id)?, id) else { continue };
-            if self.decoded(bytes, record.topic(), part).is_none() {
-                let what = if self.is_behind() { "it is not known yet" } else { "they cannot be decoded" };
-                return Err(format!("its bytes are no value of schema {id}: {what}").into());
-            }
+            let read = self.validated(framed, record.topic(), part);
+            read.map_err(|why| format!("its bytes are no value of schema {id}: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Whether bytes are a value of the schema that they name.
+    fn validated(&self, framed: &[u8], topic: &str, part: Part) -> Result<(), String> {
+        let not_yet = || "it is not known yet".to_owned();
+        let schema = id(framed).and_then(|id| self.schema(id)).ok_or_else(not_yet)?;
+        let (bytes, from) = (Some(framed), Source::new(topic, part));
+        let read = match schema.schema.schema_type {
+            SchemaType::Json => self.inner.documents.deserialize(bytes, &from),
+            SchemaType::Avro => self.inner.avro.deserialize(bytes, &from),
+            SchemaType::Protobuf => self.inner.messages.deserialize(bytes, &from),
+        };
+        match read {
+            Ok(_) => Ok(()),
+            Err(Stop::Miss(miss)) => {
+                self.inner.missed.lock().push(miss);
+                Err(not_yet())
+            }
+            Err(Stop::Error(error)) => Err(error.to_string()),
+        }
     }
 
     /// Whether something was asked that is not known yet.
@@ -292,30 +326,6 @@ fn id(framed: &[u8]) -> Option<i32> {
     match framed {
         [0, id @ ..] => Some(i32::from_be_bytes(*id.first_chunk()?)),
         _ => None,
-    }
-}
-
-fn message(message: &protobuf::Dynamic) -> Value {
-    let field = |name: String| message.get(&name).map(|value| (name, field(&value)));
-    Value::Object(message.fields().into_iter().filter_map(field).collect())
-}
-
-fn field(value: &protobuf::Value) -> Value {
-    use protobuf::Value as Of;
-    match value {
-        Of::Bool(value) => (*value).into(),
-        Of::I32(value) | Of::Enum(value) => (*value).into(),
-        Of::I64(value) => (*value).into(),
-        Of::U32(value) => (*value).into(),
-        Of::U64(value) => (*value).into(),
-        Of::F32(value) => (*value).into(),
-        Of::F64(value) => (*value).into(),
-        Of::String(value) => value.as_str().into(),
-        Of::Bytes(value) => json!({ "hex": hex(value) }),
-        Of::Message(value) => message(value),
-        Of::List(values) => values.iter().map(field).collect(),
-        Of::Map(values) => Value::Object(values.iter().map(|(key, value)| (key.clone(), field(value))).collect()),
-        _ => Value::Null,
     }
 }
 

@@ -297,6 +297,20 @@ impl StdError for Stop {
     }
 }
 
+/// The longest field path in an error, in characters.
+#[cfg(any(feature = "json", feature = "protobuf"))]
+const LONGEST_PATH: usize = 256;
+
+/// A path as an error names it; `None` for the root.
+#[cfg(any(feature = "json", feature = "protobuf"))]
+pub(crate) fn path_of(path: &serde_path_to_error::Path) -> Option<String> {
+    let path = path.to_string();
+    // The root is ".", and "?" stands for a key that was not read to its end.
+    let known = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
+    // A key of a map is as long as the payload wants it to be.
+    (!known.is_empty()).then(|| known.chars().take(LONGEST_PATH).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;

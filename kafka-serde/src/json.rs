@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use crate::error::path_of;
 use crate::optional::required;
 use crate::{Deserializer, Encoded, Error, ErrorKind, Serializer, Source, Stop, Target};
 
@@ -102,9 +103,6 @@ pub(crate) fn unencodable(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Unencodable, "the value cannot be written as JSON").with_source(error)
 }
 
-/// The longest field path in an error, in characters.
-const LONGEST_PATH: usize = 256;
-
 /// Says what is wrong with the JSON in `bytes`, and where.
 #[cold]
 fn refused<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error) -> Error {
@@ -125,11 +123,7 @@ fn refused<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error) -> Error
 fn field<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let error = serde_path_to_error::deserialize::<_, T>(&mut json).err()?;
-    let path = error.path().to_string();
-    // The root is ".", and "?" stands for a key that was not read to its end.
-    let known = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
-    // A key of a map is as long as the payload wants it to be.
-    (!known.is_empty()).then(|| known.chars().take(LONGEST_PATH).collect())
+    path_of(error.path())
 }
 
 #[cfg(test)]

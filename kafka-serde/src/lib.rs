@@ -176,6 +176,8 @@ mod tests {
         is::<(Avro<std::rc::Rc<()>>, avro::AvroView<'_>, avro::Value, Framing)>();
         #[cfg(feature = "protobuf")]
         is::<(Protobuf<std::rc::Rc<()>>, protobuf::DynamicProtobuf, protobuf::Dynamic, protobuf::Value)>();
+        #[cfg(feature = "protobuf")]
+        is::<protobuf::ProtoJson>();
         #[cfg(feature = "json-schema")]
         is::<(JsonSchema<std::rc::Rc<()>>, Validation)>();
 

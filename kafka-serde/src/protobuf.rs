@@ -13,6 +13,7 @@
 mod dynamic;
 mod file;
 mod index;
+mod proto_json;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use std::marker::PhantomData;
 use prost::Message;
 
 pub use self::dynamic::{Dynamic, DynamicProtobuf, Value};
+pub use self::proto_json::ProtoJson;
 
 use self::file::File;
 use self::index::Index;

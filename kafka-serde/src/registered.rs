@@ -158,7 +158,7 @@ impl<F: Format> Registered<F> {
     }
 
     /// The same with another format, and nothing compiled yet.
-    #[cfg(feature = "json-schema")]
+    #[cfg(any(feature = "json-schema", feature = "protobuf"))]
     pub(crate) fn with_format(&self, format: F) -> Self {
         Self::of(Arc::new(format), self.inner.settings.clone())
     }

@@ -65,6 +65,7 @@ mod registry_outage;
 mod recovery;
 mod recovery_batches;
 mod recovery_outage;
+mod redrive_messages;
 mod redrive_values;
 mod retry_topic;
 mod saturation;

@@ -19,7 +19,7 @@ const FIRST: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","t
 const SECOND: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"},{"name":"amount","type":"double"},
     {"name":"note","type":["null","string"]},{"name":"currency","type":"string","default":"EUR"}]}"#;
 
-async fn warm<T>(mut work: impl FnMut() -> Result<T, Stop>) -> T {
+pub(crate) async fn warm<T>(mut work: impl FnMut() -> Result<T, Stop>) -> T {
     loop {
         match work() {
             Ok(done) => return done,
@@ -69,7 +69,7 @@ async fn second(registry: &Registry, given: &Given) {
     registry.register(&subject, &Schema::avro(SECOND)).await.unwrap();
 }
 
-fn only_reason(report: &RedriveReport) -> &str {
+pub(crate) fn only_reason(report: &RedriveReport) -> &str {
     let left = report.left();
     assert_eq!(left.len(), 1, "{report}");
     left.keys().next().unwrap()

@@ -12,7 +12,7 @@ use super::file::{File, descriptor};
 use super::index::Index;
 use super::split;
 use crate::registered::{Format, Registered};
-use crate::wire::Framing;
+use crate::wire::{Frame, Framing};
 use crate::{
     Deserializer, Encoded, Error, ErrorKind, RegisteredSchema, Registry, Schema, SchemaChoice, SchemaType, Serializer,
     Source, Stop, SubjectName, Target,
@@ -42,9 +42,7 @@ pub struct DynamicProtobuf {
 impl DynamicProtobuf {
     /// Reads by what the registry knows.
     pub fn new(registry: &Registry) -> Self {
-        let placeholder = Schema::protobuf("syntax = \"proto3\";");
-        let registered = Registered::new(DynamicFormat, registry, placeholder);
-        Self { registered: registered.with(|settings| settings.choice = SchemaChoice::latest().unchecked()) }
+        Self { registered: newest(registry) }
     }
 
     /// Sets how subjects are called, overriding the default `orders-value`. Reading does not ask for subjects.
@@ -94,6 +92,12 @@ impl Dynamic {
     /// Whether a field was written, where Protobuf can tell: messages, `optional` and `oneof` fields.
     pub fn has(&self, field: &str) -> bool {
         self.message.has_field_by_name(field)
+    }
+
+    /// Whether it, or a message within it, has fields that its schema does not know. They are written again as they came,
+    /// and have no names to be shown by.
+    pub fn has_unknown_fields(&self) -> bool {
+        has_unknown_fields(&self.message)
     }
 }
 
@@ -161,6 +165,20 @@ impl Value {
     }
 }
 
+// As deep as the decoder allows: 100.
+fn has_unknown_fields(message: &DynamicMessage) -> bool {
+    use prost_reflect::Value as Of;
+    fn within(value: &Of) -> bool {
+        match value {
+            Of::Message(message) => has_unknown_fields(message),
+            Of::List(list) => list.iter().any(within),
+            Of::Map(map) => map.values().any(within),
+            _ => false,
+        }
+    }
+    message.unknown_fields().next().is_some() || message.fields().any(|(_, value)| within(value))
+}
+
 fn text(key: &MapKey) -> String {
     match key {
         MapKey::Bool(key) => key.to_string(),
@@ -177,9 +195,9 @@ impl Serializer for DynamicProtobuf {
 
     fn serialize(&self, value: &Dynamic, to: &mut Target<'_>, out: &mut Vec<u8>) -> Result<Encoded, Stop> {
         self.registered.encode(to, out, |writer, out| {
-            if value.name() != writer.name {
-                let message =
-                    format!("a {} is written, and the schema's first message is {}", value.name(), writer.name);
+            let first = writer.message.full_name();
+            if value.message.descriptor().full_name() != first {
+                let message = format!("a {} is written, and the schema's first message is {first}", value.name());
                 return Err(Error::new(ErrorKind::Unencodable, message));
             }
             // As in `Protobuf`: a `Vec` has room.
@@ -193,28 +211,44 @@ impl Deserializer for DynamicProtobuf {
     type Output = Dynamic;
 
     fn deserialize(&self, bytes: Option<&[u8]>, from: &Source<'_>) -> Result<Dynamic, Stop> {
-        self.registered.decode(bytes, from, |reader, frame| {
-            let (index, data) = split(&frame)?;
-            let descriptor = reader.message(&index)?;
-            match DynamicMessage::decode(descriptor, data) {
-                Ok(message) => Ok(Dynamic { message }),
-                Err(error) => {
-                    let name = reader.file.resolve(&index).unwrap_or_default();
-                    Err(Error::new(ErrorKind::Malformed, format!("not a {name}")).with_source(error))
-                }
-            }
-        })
+        self.registered.decode(bytes, from, |reader, frame| Ok(Dynamic { message: read(reader, &frame)? }))
     }
 }
 
-struct DynamicFormat;
+/// What writes as the newest schema of the subject has it, whatever the reader's.
+pub(super) fn newest(registry: &Registry) -> Registered<DynamicFormat> {
+    let placeholder = Schema::protobuf("syntax = \"proto3\";");
+    let registered = Registered::new(DynamicFormat { message: None }, registry, placeholder);
+    registered.with(|settings| settings.choice = SchemaChoice::latest().unchecked())
+}
 
-struct Writer {
-    name: String,
+/// A message by the file it was written with.
+pub(super) fn read(reader: &Reader, frame: &Frame<'_>) -> Result<DynamicMessage, Error> {
+    let (index, data) = split(frame)?;
+    let descriptor = reader.message(&index)?;
+    DynamicMessage::decode(descriptor, data).map_err(|error| {
+        let name = reader.file.resolve(&index).unwrap_or_default();
+        Error::new(ErrorKind::Malformed, format!("not a {name}")).with_source(error)
+    })
+}
+
+pub(super) struct DynamicFormat {
+    /// The message to write; the first one of the file.
+    message: Option<String>,
+}
+
+impl DynamicFormat {
+    pub(super) fn named(message: String) -> Self {
+        Self { message: Some(message) }
+    }
+}
+
+pub(super) struct Writer {
+    pub(super) message: MessageDescriptor,
     index: Vec<u8>,
 }
 
-struct Reader {
+pub(super) struct Reader {
     file: File,
     pool: DescriptorPool,
 }
@@ -237,10 +271,23 @@ impl Format for DynamicFormat {
 
     fn writer(&self, schema: &RegisteredSchema) -> Result<Writer, Error> {
         let file = super::file(schema)?;
-        let first = Index::new(&[0]);
-        let name = first.as_ref().and_then(|first| file.resolve(first));
-        let name = name.ok_or_else(|| Error::new(ErrorKind::InvalidSchema, "the schema has no message"))?;
-        Ok(Writer { name: name.to_owned(), index: vec![0] })
+        let index = match &self.message {
+            Some(name) => file.index(name),
+            None => Index::new(&[0]),
+        };
+        let found = index.as_ref().and_then(|index| Some((index, file.resolve(index)?)));
+        let (index, name) = found.ok_or_else(|| {
+            let message = match &self.message {
+                Some(name) => format!("the schema has no message {name}"),
+                None => "the schema has no message".to_owned(),
+            };
+            Error::new(ErrorKind::InvalidSchema, message)
+        })?;
+        let message = pool(schema)?.get_message_by_name(name);
+        let message = message.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidSchema, format!("the schema does not compile: there is no {name}"))
+        })?;
+        Ok(Writer { message, index: index.to_bytes() })
     }
 
     fn reader(&self, schema: &RegisteredSchema, _own: Option<&RegisteredSchema>) -> Result<Reader, Error> {

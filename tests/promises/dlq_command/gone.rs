@@ -65,7 +65,7 @@ async fn a_redrive_says_so_and_the_same_command_finishes_with_each_record_once()
     let broker = Cluster::breakable();
     let given = letters(&broker).await;
     let redrive = ["redrive", given.letters.name(), "--execute"];
-    let slowly = Started::new(on(&broker, &[&redrive[..], &["--rate", "300"]].concat()));
+    let slowly = Started::new(on(&broker, &[&redrive[..], &["--rate", "100"]].concat()));
     eventually("some are sent", PATIENCE, async || !sent(&broker, &given).is_empty()).await;
     broker.broker().kill();
     let (code, said) = slowly.ended().await;
@@ -126,6 +126,9 @@ async fn an_import_that_is_cut_off_has_written_nothing_and_the_same_command_writ
 
     // Once more, to its end: all of it, once.
     done(&on(&broker, &import).output().unwrap());
+    // A commit is confirmed before its markers stand in the logs.
+    let ends = || (seen(Isolation::ReadCommitted), seen(Isolation::ReadUncommitted));
+    eventually("nothing is open", PATIENCE, async || ends().0 == ends().1).await;
     let written = oracle::read_all(broker.bootstrap(), copy.name(), Isolation::ReadCommitted);
     assert_eq!(written.len(), lines);
     let numbers = ids(&written);

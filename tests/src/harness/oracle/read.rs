@@ -13,8 +13,9 @@ use super::topics::partitions;
 use crate::harness::eventually_blocking;
 
 const ONE_TRY: Duration = Duration::from_secs(2);
-/// How long the markers of transactions that have ended may take. One that is left open is waited for as long.
-const MARKERS: Duration = Duration::from_secs(2);
+/// How long the markers of transactions that have ended may take. One that is open is waited for as long: not so long that
+/// much happens meanwhile.
+const MARKERS: Duration = Duration::from_millis(250);
 
 /// Which records a reader sees, as `isolation.level` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,8 @@ pub struct Stored {
 
 /// Reads `topic` from the beginning to where it ended when this was called, in order of partition and offset.
 ///
-/// Under `ReadCommitted`, transactions that have just ended count as such: a broker confirms a commit before the markers
-/// stand in the logs, and until then readers see none of it.
+/// Under `ReadCommitted`, small transactions that have just ended count as such: a broker confirms a commit before the
+/// markers stand in the logs, and until then readers see none of it.
 ///
 /// # Panics
 ///
