@@ -72,6 +72,7 @@ mod saturation;
 mod short_timeout;
 mod shutdown;
 mod start_at;
+mod start_at_late_answer;
 mod start_from;
 mod static_members;
 mod steering;

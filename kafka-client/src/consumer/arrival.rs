@@ -188,6 +188,15 @@ pub(super) async fn told(
 /// Moves a partition to a place, once it is ready for that.
 pub(super) async fn seek(client: &Arc<Client>, key: &Key, to: StartAt) -> Result<(), Error> {
     let offset = place(client, key, to).await?;
+    move_to(client, key, offset).await?;
+    // An assignment without an offset makes librdkafka ask where the partition begins, or ends. An answer that comes after
+    // a seek is out of date: it asks again half a second later, and goes there, past whatever was written meanwhile. A
+    // leader answers in order, so that behind this question no such answer is on its way; and a seek takes the plan back.
+    offset_for(client, key, LATEST).await?;
+    move_to(client, key, offset).await
+}
+
+async fn move_to(client: &Arc<Client>, key: &Key, offset: i64) -> Result<(), Error> {
     loop {
         let positions = list([(key, Some(offset))].into_iter()).map_err(Error::native)?;
         let moved = blocking(client, move |client| client.seek(&positions, REQUEST)).await;
