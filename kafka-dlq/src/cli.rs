@@ -50,16 +50,22 @@ enum Ended {
     Ill,
 }
 
+impl Ended {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Missing => 3,
+            Self::Early => 4,
+            Self::Ill => 5,
+        }
+    }
+}
+
 impl From<Ended> for ExitCode {
     fn from(ended: Ended) -> Self {
-        Self::from(match ended {
-            Ended::Done => 0,
-            Ended::Failed => 1,
-            Ended::Usage => 2,
-            Ended::Missing => 3,
-            Ended::Early => 4,
-            Ended::Ill => 5,
-        })
+        Self::from(ended.code())
     }
 }
 

@@ -125,7 +125,7 @@ async fn partition_counts<'a>(
     topics.dedup();
     let keys: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
     let submit = |requests: &Requests<'_>, open: &[usize]| {
-        requests.describe_topics(&open.iter().map(|at| topics[*at]).collect::<Vec<_>>())
+        requests.describe_topics(&open.iter().map(|at| topics[*at]).collect::<Vec<_>>(), false)
     };
     let explain = |at: usize, error| Error::native(error).with_topic(topics[at]);
     let found = session.each(&keys, submit, Event::topic_descriptions, explain).await?;

@@ -98,7 +98,13 @@ impl Session {
 
     /// What is known of topics, by whichever broker is asked; one that does not exist is left out.
     pub(super) async fn describe(&mut self, names: &[&str]) -> Result<Known, Error> {
-        self.ask(|requests| requests.describe_topics(names), Event::topic_descriptions).await.map(known)
+        self.ask(|requests| requests.describe_topics(names, false), Event::topic_descriptions).await.map(known)
+    }
+
+    /// The same, with what this client may do with them; the embedded broker does not know.
+    pub(super) async fn describe_with_operations(&mut self, names: &[&str]) -> Result<Known, Error> {
+        let operations = !self.is_embedded();
+        self.ask(|requests| requests.describe_topics(names, operations), Event::topic_descriptions).await.map(known)
     }
 
     pub(super) async fn configs(&mut self, names: &[&str]) -> Result<PerTopic<TopicConfig>, Error> {
@@ -165,7 +171,7 @@ impl Session {
         for broker in brokers {
             while let Some(wait) = until.checked_duration_since(Instant::now()) {
                 let whom = Whom { broker: Some(broker), wait: wait.min(ONE_BROKER) };
-                let describe = |requests: &Requests<'_>| requests.describe_topics(names);
+                let describe = |requests: &Requests<'_>| requests.describe_topics(names, false);
                 match self.ask_once(whom, describe, &Event::topic_descriptions).await?.map(known) {
                     Ok(known) if fits(&known) => break,
                     Ok(_) => sleep(self.next_pause()).await,

@@ -14,7 +14,7 @@ mod plan;
 use std::collections::{BTreeMap, HashSet};
 
 use super::session::{Known, Session};
-use super::{Admin, is_topic_name, is_transient, refusal};
+use super::{AclOperation, Admin, is_topic_name, is_transient, refusal};
 use crate::native::Code;
 use crate::native::admin::NewTopic;
 use crate::{Error, Kafka};
@@ -193,7 +193,9 @@ impl Admin {
     async fn describe(&self, name: &str) -> Result<Option<TopicDescription>, Error> {
         check_names([name])?;
         let mut session = Session::open(&self.kafka, self.timeout).await?;
-        let Some(found) = session.describe(&[name]).await?.remove(name).transpose()? else { return Ok(None) };
+        let Some(found) = session.describe_with_operations(&[name]).await?.remove(name).transpose()? else {
+            return Ok(None);
+        };
         let config = match session.configs(&[name]).await?.pop() {
             Some((_, Ok(config))) => Some(config),
             // Deleted in between.
@@ -209,6 +211,7 @@ impl Admin {
             replication: found.replication,
             leaderless: found.leaderless,
             config,
+            operations: found.operations.map(|names| names.iter().map(|name| AclOperation::named(name)).collect()),
         }))
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Found {
     /// The smallest number of replicas of a partition.
     pub(crate) replication: i16,
     pub(crate) leaderless: i32,
+    /// Names of operations that this client may do (KIP-430); `None` if that was not asked, or the broker does not say.
+    pub(crate) operations: Option<Vec<String>>,
 }
 
 /// What a request says about one of its topics.
@@ -100,11 +102,17 @@ impl Requests<'_> {
         Ok(())
     }
 
-    /// Asks for partitions and leaders of topics. Creates none.
-    pub(crate) fn describe_topics(&self, names: &[&str]) -> Result<(), NativeError> {
+    /// Asks for partitions and leaders of topics, and for what this client may do with them. Creates none.
+    pub(crate) fn describe_topics(&self, names: &[&str], operations: bool) -> Result<(), NativeError> {
         let names = names.iter().map(|name| c_string(name)).collect::<Result<Vec<CString>, _>>()?;
         let mut list: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let options = Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS)?;
+        if operations {
+            // SAFETY: the options are alive; the error is ours, or null.
+            unsafe {
+                NativeError::take(sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.raw(), 1))?;
+            }
+        }
         // SAFETY: `list` holds that many C strings, which are alive and copied; the collection is ours.
         let collection = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(list.as_mut_ptr(), list.len()) };
         let collection = Owned::new(collection, sys::rd_kafka_TopicCollection_destroy)?;
@@ -317,13 +325,32 @@ impl Event {
     }
 }
 
+/// Names of operations.
+///
+/// # Safety
+/// `operations` is null, or an array of `count` that is alive.
+unsafe fn operations(operations: *const sys::rd_kafka_AclOperation_t, count: usize) -> Option<Vec<String>> {
+    if operations.is_null() {
+        return None;
+    }
+    // SAFETY: an array of `count` by the contract; the names are static.
+    let name = |at| unsafe { text(sys::rd_kafka_AclOperation_name(*operations.add(at))) };
+    Some((0..count).map(name).collect())
+}
+
 /// # Safety
 /// `topic` is alive.
 unsafe fn found(topic: *const sys::rd_kafka_TopicDescription_t) -> Found {
     let mut count = 0;
     // SAFETY: alive by the contract; the array holds `count` partitions, which live as long as the topic.
     let partitions = unsafe { list(sys::rd_kafka_TopicDescription_partitions(topic, &mut count), count) };
-    let mut found = Found { partitions: 0, replication: i16::MAX, leaderless: 0 };
+    let mut found = Found { partitions: 0, replication: i16::MAX, leaderless: 0, operations: None };
+    // SAFETY: alive by the contract; the array lives as long as the topic.
+    found.operations = unsafe {
+        let mut count = 0;
+        let allowed = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        operations(allowed, count)
+    };
     for partition in partitions {
         let mut replicas = 0;
         // SAFETY: the partition lives as long as the topic; only the number of replicas is read.

@@ -1,9 +1,13 @@
 //! `doctor`: what works, and what is misconfigured, by name.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_client::Kafka;
 use kafka_client::serde::{Deleted, Registry};
+use kafka_client::{AclOperation, Kafka};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::output::Output;
@@ -14,25 +18,40 @@ use crate::error::Error;
 use crate::reader;
 
 struct Finding {
-    what: &'static str,
+    what: String,
     result: Result<String, String>,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, result: Result<String, String>) -> Self {
+        Self { what: what.into(), result }
+    }
 }
 
 /// How long each question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many dead letters are asked where they came from.
+const SAMPLE: usize = 1_000;
+/// How many of these topics are looked at.
+const MOST_ORIGINS: usize = 10;
 
 pub(super) async fn doctor(settings: &Settings, output: &Output, topic: Option<&str>) -> Result<Ended, Error> {
     let kafka = &settings.kafka;
-    let mut findings = vec![Finding { what: "reach Kafka", result: reach(kafka).await }];
+    let mut findings = vec![Finding::new("reach Kafka", reach(kafka).await)];
     if findings[0].result.is_ok() {
-        findings.push(Finding { what: "use transactions", result: transact(kafka).await });
+        findings.push(Finding::new("use transactions", transact(kafka).await));
         if let Some(topic) = topic {
-            findings.push(Finding { what: "read the topic", result: read(kafka, topic).await });
-            findings.push(Finding { what: "keep dead letters", result: keeps(kafka, topic).await });
+            let origins = Arc::default();
+            findings.push(Finding::new("read the topic", read(kafka, topic, &origins).await));
+            findings.push(Finding::new("keep dead letters", keeps(kafka, topic).await));
+            let origins = std::mem::take(&mut *origins.lock());
+            for origin in origins {
+                findings.push(Finding::new(format!("write to {}", shown::text(&origin)), write(kafka, &origin).await));
+            }
         }
     }
     if let Some(registry) = &settings.registry {
-        findings.push(Finding { what: "reach the registry", result: reach_registry(registry).await });
+        findings.push(Finding::new("reach the registry", reach_registry(registry).await));
     }
     let mut table = Table::new(&["CAN", "", "WHAT WAS FOUND"]);
     let mut json: Vec<Value> = Vec::new();
@@ -41,7 +60,7 @@ pub(super) async fn doctor(settings: &Settings, output: &Output, topic: Option<&
             Ok(text) => ("yes", text),
             Err(text) => ("NO", text),
         };
-        table.row([what.to_string(), sign.to_owned(), shown::text(text)]);
+        table.row([what.clone(), sign.to_owned(), shown::text(text)]);
         json.push(json!({ "can": what, "ok": result.is_ok(), "found": text }));
     }
     output.list(&table, &json);
@@ -60,13 +79,42 @@ async fn transact(kafka: &Kafka) -> Result<String, String> {
     Ok("a transactional.id was accepted".to_owned())
 }
 
-async fn read(kafka: &Kafka, topic: &str) -> Result<String, String> {
+/// Reads some dead letters, and notes where they came from.
+async fn read(kafka: &Kafka, topic: &str, origins: &Arc<Mutex<BTreeSet<String>>>) -> Result<String, String> {
     let spans = reader::spans(kafka, topic).await.map_err(|error| shown::chain(&error))?;
     let depth: i64 = spans.iter().map(|span| span.to - span.from).sum();
-    let Some(span) = spans.into_iter().find(|span| !span.is_empty()) else { return Ok("it is empty".to_owned()) };
-    let each = |_: &crate::DeadLetter<'_>| std::ops::ControlFlow::Break(());
-    reader::read(kafka, topic, &[span], each).await.map_err(|error| shown::chain(&error))?;
+    if depth == 0 {
+        return Ok("it is empty".to_owned());
+    }
+    let (noted, mut left) = (Arc::clone(origins), SAMPLE);
+    let each = move |letter: &crate::DeadLetter<'_>| {
+        if let Some(origin) = letter.origin().topic.filter(|origin| !origin.is_empty()) {
+            let mut noted = noted.lock();
+            if noted.len() < MOST_ORIGINS && !noted.contains(origin) {
+                noted.insert(origin.to_owned());
+            }
+        }
+        left -= 1;
+        if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    reader::read(kafka, topic, &spans, each).await.map_err(|error| shown::chain(&error))?;
     Ok(format!("{depth} records"))
+}
+
+/// Whether dead letters can go back to this topic. Nothing is written.
+async fn write(kafka: &Kafka, topic: &str) -> Result<String, String> {
+    let described = kafka.admin().timeout(PATIENCE).describe_topic(topic).await;
+    let Some(described) = described.map_err(|error| shown::chain(&error))? else {
+        return Err("there is no such topic".to_owned());
+    };
+    match described.authorized_operations() {
+        Some(allowed) if !allowed.contains(&AclOperation::Write) => {
+            Err(format!("the right WRITE on topic {} is missing", shown::text(topic)))
+        }
+        _ if described.leaderless() > 0 => Err(format!("{} partitions have no leader", described.leaderless())),
+        Some(_) => Ok("dead letters that came from there can go back".to_owned()),
+        None => Ok("the broker does not say who may".to_owned()),
+    }
 }
 
 /// Whether the topic's settings make dead letters vanish.

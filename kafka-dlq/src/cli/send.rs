@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::arguments::{Redrive as Asked, Which};
-use super::output::{Output, strong};
+use super::output::{self, Output, strong};
 use super::settings::Settings;
 use super::{Ended, shown};
 use crate::error::Error;
@@ -115,8 +115,20 @@ async fn run(output: &Output, mut redrive: Redrive, execute: bool) -> Result<End
     Ok(if *report.end() == End::Done || report.is_dry_run() { Ended::Done } else { Ended::Early })
 }
 
-/// Ctrl-C, or the signal that a supervisor sends.
+/// Ctrl-C, or the signal that a supervisor sends. What is begun is finished then; at once more of them it is not: whoever
+/// runs the command again undoes it, and goes on.
 pub(super) async fn interrupted() {
+    signalled().await;
+    output::tell("stopping: what has begun is finished first (once more to end at once)");
+    tokio::spawn(async {
+        signalled().await;
+        output::tell("ended at once; the same command goes on");
+        // Nothing is lost with the destructors: what is not committed does not count.
+        std::process::exit(Ended::Early.code().into());
+    });
+}
+
+pub(super) async fn signalled() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::arguments::{View, Which};
 use super::decode::Decoder;
 use super::output::{Output, tell};
-use super::send::interrupted;
+use super::send::signalled;
 use super::settings::Settings;
 use super::stored::Stored;
 use super::{Ended, explain, shown, time};
@@ -33,7 +33,7 @@ pub(super) async fn watch(
     let selection = which.selection()?;
     let now = reader::spans(&settings.kafka, topic).await?;
     let mut seen: HashMap<i32, i64> = now.iter().map(|span| (span.partition, span.to)).collect();
-    let mut interrupted = std::pin::pin!(interrupted());
+    let mut interrupted = std::pin::pin!(signalled());
     loop {
         tokio::select! {
             () = &mut interrupted => return Ok(Ended::Done),

@@ -84,6 +84,12 @@ async fn each_right_that_is_missing_is_named_with_its_topic_until_nothing_is() {
         eventually(&format!("{arguments:?} names {right}"), Duration::from_secs(90), told).await;
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
         assert_eq!(oracle::read_all(broker.bootstrap(), "orders", Isolation::ReadCommitted), []);
+        if right == "WRITE on topic orders is missing" {
+            // It is said before anything is tried.
+            let doctor = as_user(&broker, "ann", &["doctor", "orders.dlq"]);
+            assert_eq!(doctor.status.code(), Some(5), "{}", stdout(&doctor));
+            assert!(stdout(&doctor).contains(right), "{}", stdout(&doctor));
+        }
         broker.allow("ann", allow);
     }
     let mut output = as_user(&broker, "ann", &redrive);
@@ -93,6 +99,8 @@ async fn each_right_that_is_missing_is_named_with_its_topic_until_nothing_is() {
     };
     eventually("all is allowed", Duration::from_secs(90), finished).await;
     assert_eq!(oracle::read_all(broker.bootstrap(), "orders", Isolation::ReadCommitted).len(), 40);
+    let text = done(&as_user(&broker, "ann", &["doctor", "orders.dlq"]));
+    assert!(text.lines().any(|line| line.starts_with("write to orders") && line.contains("yes")), "{text}");
     // Another user sees nothing of it, and a wrong password is no missing right.
     let listed = as_user(&broker, "bob", &["ls"]);
     assert!(!done(&listed).contains("orders.dlq"), "{}", stdout(&listed));

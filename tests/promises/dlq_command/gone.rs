@@ -78,6 +78,31 @@ async fn a_redrive_says_so_and_the_same_command_finishes_with_each_record_once()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_answer_the_second_interrupt_ends_it_and_the_same_command_goes_on() {
+    let broker = Cluster::breakable();
+    let given = letters(&broker).await;
+    let redrive = ["redrive", given.letters.name(), "--execute"];
+    let mut slowly = Started::new(on(&broker, &[&redrive[..], &["--rate", "100"]].concat()));
+    eventually("some are sent", PATIENCE, async || !sent(&broker, &given).is_empty()).await;
+    broker.broker().stop();
+    let interrupt = |started: &Started| {
+        let pid = rustix::process::Pid::from_child(started.0.as_ref().unwrap());
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    };
+    interrupt(&slowly);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(slowly.0.as_mut().unwrap().try_wait().unwrap(), None, "the first waits for an answer");
+    interrupt(&slowly);
+    let at_once = tokio::time::timeout(Duration::from_secs(20), slowly.ended()).await;
+    let (code, said) = at_once.expect("the second does not");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("once more to end at once") && said.contains("the same command goes on"), "{said}");
+    broker.broker().cont();
+    done(&on(&broker, &redrive).output().unwrap());
+    assert_eq!(ids(&sent(&broker, &given)), (0..LETTERS).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_comes_back_soon_is_waited_for() {
     let broker = Cluster::breakable();
     let given = letters(&broker).await;

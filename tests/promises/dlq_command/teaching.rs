@@ -7,8 +7,11 @@ use super::*;
 #[tokio::test]
 async fn doctor_names_what_is_wrong() {
     let given = Given::new(1);
+    given.write([given.letter(0, "a")]).await;
     let text = done(&run(&["doctor", given.letters.name()]));
     assert!(text.contains("reach Kafka") && text.contains("use transactions"), "{text}");
+    assert!(text.contains(&format!("write to {}", given.orders.name())), "{text}");
+    assert_eq!(given::log(&given.orders), [], "it looks, and writes nothing");
     let compacted = tests::harness::unique("compacted.dlq");
     let spec = kafka_client::TopicSpec::new(&compacted, 1).replication(1).config("cleanup.policy", "compact");
     given.kafka.ensure_topics(&[spec]).await.unwrap();

@@ -303,7 +303,7 @@ pub enum AclOperation {
 }
 
 impl AclOperation {
-    fn named(name: &str) -> Self {
+    pub(in crate::admin) fn named(name: &str) -> Self {
         match name {
             "ALL" => Self::All,
             "READ" => Self::Read,

@@ -1,6 +1,7 @@
 //! What topics should be like, and are.
 
 use crate::Error;
+use crate::admin::AclOperation;
 use crate::native::admin::NewTopic;
 
 /// The configuration of a topic: names, and values where the broker tells them.
@@ -155,6 +156,8 @@ pub struct TopicDescription {
     pub(super) leaderless: i32,
     /// `None` without the right to see it.
     pub(super) config: Option<TopicConfig>,
+    /// `None` if the broker does not say.
+    pub(super) operations: Option<Vec<AclOperation>>,
 }
 
 impl TopicDescription {
@@ -183,6 +186,12 @@ impl TopicDescription {
     pub fn config(&self, key: &str) -> Option<&str> {
         let (_, value) = self.config.iter().flatten().find(|(name, _)| name == key)?;
         value.as_deref()
+    }
+
+    /// What the caller may do with it (KIP-430): all there is where nothing is guarded. `None` where the cluster does not
+    /// say, as the embedded broker.
+    pub fn authorized_operations(&self) -> Option<&[AclOperation]> {
+        self.operations.as_deref()
     }
 
     /// Whether its configuration could be seen.

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn topic(partitions: i32, leaderless: i32) -> Option<Found> {
-        Some(Found { partitions, replication: 3, leaderless })
+        Some(Found { partitions, replication: 3, leaderless, operations: None })
     }
 
     fn progress(spec: TopicSpec, found: Option<Found>, change: Option<TopicChange>) -> Progress {

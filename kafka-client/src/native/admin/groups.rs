@@ -223,7 +223,7 @@ unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> D
     // `count`, or null.
     unsafe {
         let node = sys::rd_kafka_ConsumerGroupDescription_coordinator(group);
-        let operations = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &mut count);
+        let allowed = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &mut count);
         let members = sys::rd_kafka_ConsumerGroupDescription_member_count(group);
         Described {
             state: text(sys::rd_kafka_consumer_group_state_name(sys::rd_kafka_ConsumerGroupDescription_state(group))),
@@ -234,10 +234,7 @@ unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> D
                 let host = text(sys::rd_kafka_Node_host(node));
                 (sys::rd_kafka_Node_id(node), host, sys::rd_kafka_Node_port(node))
             }),
-            operations: (!operations.is_null()).then(|| {
-                let names = (0..count).map(|at| sys::rd_kafka_AclOperation_name(*operations.add(at)));
-                names.map(|name| text(name)).collect()
-            }),
+            operations: super::operations(allowed, count),
             members: (0..members).map(|at| member(sys::rd_kafka_ConsumerGroupDescription_member(group, at))).collect(),
         }
     }
