@@ -1,7 +1,7 @@
 //! Flush waits for what was accepted before it, and for nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -48,25 +48,23 @@ async fn flush_sends_what_lingers_and_returns_with_every_answer() {
 async fn flush_ends_though_another_task_never_stops_sending() {
     let lines = given::topic("busy", 3);
     let producer = built(given::kafka().producer().linger(Duration::from_millis(1)).max_in_flight_records(1_000));
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let sending = tokio::spawn({
-        let (producer, lines, stop) = (producer.clone(), lines.clone(), stop.clone());
+        let (producer, lines, stop, sent) = (producer.clone(), lines.clone(), stop.clone(), sent.clone());
         async move {
-            let mut sent = 0;
             while !stop.load(Ordering::Acquire) {
                 drop(producer.enqueue(lines.record("other", "v")).await.unwrap());
-                sent += 1;
-                if sent % 100 == 0 {
+                if sent.fetch_add(1, Ordering::AcqRel) % 100 == 0 {
                     tokio::task::yield_now().await;
                 }
             }
-            sent
         }
     });
     // So that the queue is never empty.
     while producer.in_flight() < 500 {
         tokio::task::yield_now().await;
     }
+    let before = sent.load(Ordering::Acquire);
     for _ in 0..20 {
         let mut mine = enqueued(&producer, &lines, "mine", 50).await;
         let report = producer.flush(PATIENCE).await;
@@ -74,11 +72,11 @@ async fn flush_ends_though_another_task_never_stops_sending() {
         assert_eq!((report.failed, report.unknown), (0, 0), "what came later is no part of the report");
         assert!(report.delivered <= 1_000, "at most what fits: {report:?}");
     }
-    assert!(producer.in_flight() > 0, "the other task was sending all the time");
+    assert!(sent.load(Ordering::Acquire) > before, "the other task was sending meanwhile");
     stop.store(true, Ordering::Release);
-    let sent = sending.await.unwrap();
+    sending.await.unwrap();
     assert!(producer.flush(PATIENCE).await.is_complete());
-    assert_eq!(given::log(&lines).len(), sent + 20 * 50);
+    assert_eq!(given::log(&lines).len(), sent.load(Ordering::Acquire) + 20 * 50);
 }
 
 #[tokio::test]
