@@ -23,10 +23,18 @@ use crate::native::headers::HeaderList;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    list: Vec<NameAndValue>,
+    /// Names and values, one behind the other: a record's headers take two allocations, however many they are.
+    bytes: Vec<u8>,
+    list: Vec<Place>,
 }
 
-type NameAndValue = (Box<[u8]>, Option<Box<[u8]>>);
+/// Where a header ends in the bytes; it begins where the one before it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    name: usize,
+    value: usize,
+    is_null: bool,
+}
 
 impl Headers {
     /// No headers.
@@ -36,16 +44,29 @@ impl Headers {
 
     /// Appends a header. Kafka's names are text; a name with a NUL is refused when the record is sent.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.list.push((name.as_ref().into(), Some(value.as_ref().into())));
+        self.append(name.as_ref(), Some(value.as_ref()));
     }
 
     /// Appends a header whose value is null, which is not the same as empty.
     pub fn push_null(&mut self, name: impl AsRef<[u8]>) {
-        self.list.push((name.as_ref().into(), None));
+        self.append(name.as_ref(), None);
+    }
+
+    /// Makes room for so many more headers, whose names and values take so many bytes.
+    pub fn reserve(&mut self, headers: usize, bytes: usize) {
+        self.list.reserve(headers);
+        self.bytes.reserve(bytes);
+    }
+
+    fn append(&mut self, name: &[u8], value: Option<&[u8]>) {
+        self.bytes.extend_from_slice(name);
+        let name = self.bytes.len();
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+        self.list.push(Place { name, value: self.bytes.len(), is_null: value.is_none() });
     }
 
     pub(crate) const fn none() -> Self {
-        Self { list: Vec::new() }
+        Self { bytes: Vec::new(), list: Vec::new() }
     }
 
     /// How many headers there are.
@@ -60,38 +81,56 @@ impl Headers {
 
     /// The headers in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Header<'_>> {
-        self.list.iter().map(|(name, value)| Header { name, value: value.as_deref() })
+        (0..self.list.len()).map(|index| self.at(index))
+    }
+
+    fn at(&self, index: usize) -> Header<'_> {
+        let from = index.checked_sub(1).map_or(0, |before| self.list[before].value);
+        let place = self.list[index];
+        let value = (!place.is_null).then(|| &self.bytes[place.name..place.value]);
+        Header { name: &self.bytes[from..place.name], value }
     }
 
     /// The value of the last header of that name: `None` without one, `Some(None)` where it is null.
     pub fn last(&self, name: &str) -> Option<Option<&[u8]>> {
-        self.list.iter().rev().find(|(other, _)| **other == *name.as_bytes()).map(|(_, value)| value.as_deref())
+        let headers = (0..self.list.len()).rev().map(|index| self.at(index));
+        headers.into_iter().find(|header| header.name == name.as_bytes()).map(|header| header.value)
     }
 
     /// Removes every header of that name, and says how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
-        let before = self.list.len();
-        self.list.retain(|(other, _)| **other != *name.as_bytes());
-        before - self.list.len()
+        let before = self.len();
+        if self.iter().any(|header| header.name == name.as_bytes()) {
+            let kept = self.iter().filter(|header| header.name != name.as_bytes());
+            *self = Self::copied(kept.map(|header| (header.name, header.value)), self.bytes.len());
+        }
+        before - self.len()
     }
 
     pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
         self.list.clear();
     }
 
     /// How many bytes names and values take.
     pub(crate) fn bytes(&self) -> usize {
-        self.list.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len())).sum()
+        self.bytes.len()
     }
 
     pub(crate) fn extend(&mut self, other: &Headers) {
-        self.list.extend(other.list.iter().cloned());
+        other.iter().for_each(|header| self.append(header.name, header.value));
     }
 
     pub(crate) fn copy_of(native: Option<&HeaderList>) -> Self {
         let Some(native) = native else { return Self::new() };
-        let copy = |(name, value): (&[u8], Option<&[u8]>)| (Box::from(name), value.map(Box::from));
-        Self { list: (0..native.len()).filter_map(|index| native.get(index).map(copy)).collect() }
+        Self::copied((0..native.len()).filter_map(|index| native.get(index)), 0)
+    }
+
+    fn copied<'h>(headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>, bytes: usize) -> Self {
+        let (bytes, list) = (Vec::with_capacity(bytes), Vec::with_capacity(headers.size_hint().1.unwrap_or(0)));
+        let mut copy = Self { bytes, list };
+        headers.for_each(|(name, value)| copy.append(name, value));
+        copy
     }
 }
 
@@ -206,8 +245,7 @@ impl<'a> HeadersRef<'a> {
 
     /// A copy that can be sent again.
     pub fn to_owned(&self) -> Headers {
-        let copy = |header: Header<'_>| (Box::from(header.name), header.value.map(Box::from));
-        Headers { list: self.iter().map(copy).collect() }
+        Headers::copied(self.iter().map(|header| (header.name, header.value)), 0)
     }
 }
 
@@ -220,5 +258,48 @@ impl FindHeader for HeadersRef<'_> {
 impl fmt::Debug for HeadersRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(headers: &[(&str, Option<&str>)]) -> Headers {
+        let mut made = Headers::new();
+        for (name, value) in headers {
+            match value {
+                Some(value) => made.push(name, value),
+                None => made.push_null(name),
+            }
+        }
+        made
+    }
+
+    fn listed(headers: &Headers) -> Vec<(String, Option<Vec<u8>>)> {
+        headers.iter().map(|one| (one.name().into_owned(), one.value().map(Vec::from))).collect()
+    }
+
+    #[test]
+    fn order_duplicates_nulls_and_what_is_empty_are_told_apart() {
+        let headers = of(&[("a", Some("1")), ("", Some("")), ("a", None), ("b", Some(""))]);
+        let some = |value: &str| Some(value.as_bytes().to_vec());
+        let expected = [("a", some("1")), ("", some("")), ("a", None), ("b", some(""))];
+        assert_eq!(listed(&headers), expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!((headers.last("a"), headers.last(""), headers.last("c")), (Some(None), Some(Some(&b""[..])), None));
+        assert_ne!(of(&[("a", None)]), of(&[("a", Some(""))]));
+        assert_ne!(of(&[("ab", Some("c"))]), of(&[("a", Some("bc"))]), "the same bytes");
+    }
+
+    #[test]
+    fn what_is_removed_leaves_the_others_as_they_were() {
+        let mut headers = of(&[("x", Some("1")), ("a", Some("2")), ("x", None), ("b", None), ("x", Some(""))]);
+        assert_eq!((headers.remove("y"), headers.len()), (0, 5));
+        assert_eq!(headers.remove("x"), 3);
+        assert_eq!(headers, of(&[("a", Some("2")), ("b", None)]));
+        headers.extend(&of(&[("x", Some("3"))]));
+        assert_eq!((headers.last("x"), headers.bytes()), (Some(Some(&b"3"[..])), 5));
+        headers.clear();
+        assert_eq!(headers, Headers::new());
     }
 }

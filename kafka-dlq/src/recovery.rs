@@ -11,12 +11,16 @@
 //! ```
 
 pub(crate) mod core;
+mod failed;
 mod fault;
 pub(crate) mod in_place;
+mod letter;
 mod many;
 mod one;
+mod outage;
 mod start;
 mod tally;
+mod tries;
 mod writer;
 
 use std::fmt;
@@ -232,7 +236,8 @@ impl<P> Recovery<P> {
         self
     }
 
-    /// Sets the producer for dead letters and retries, overriding the default of one of its own.
+    /// Sets the producer for dead letters and retries, overriding the default of one of its own, which waits up to 20 ms
+    /// (`linger.ms`) to send several at once: offsets wait for them, records do not.
     pub fn producer(mut self, producer: &Producer) -> Self {
         self.settings.producer = Some(producer.clone());
         self

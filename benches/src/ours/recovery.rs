@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use kafka_client::{
-    Bytes, Concurrency, ConsumerBuilder, Error, Kafka, Producer, Received, StartFrom, Topic, TopicSpec, Utf8,
+    Bytes, Concurrency, ConsumerBuilder, Error, Isolation, Kafka, OffsetSpec, Producer, Received, StartFrom, Topic,
+    TopicSpec, Utf8,
 };
 use kafka_dlq::{Backoff, Decision, Order, Recovery, RetryTopic};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::consume::Tally;
 use super::work::{Half, Halves};
@@ -51,30 +52,55 @@ pub(crate) fn ten_percent(load: &Load) -> Outcome<Sample> {
     pipeline(load, 10)
 }
 
-/// Counts a dead letter when the broker has acknowledged it: the window closes behind the last of both.
+/// The window closes behind the last record that was handled, and the last dead letter that stands in the log.
 fn pipeline(load: &Load, percent: i64) -> Outcome<Sample> {
     let dead = format!("{}.dlq", load.topic);
     runtime()?.block_on(async {
         let kafka = Kafka::connect(&load.bootstrap);
         let (tally, expected) = (Arc::new(Tally::default()), load.messages);
-        let acknowledged = tally.clone();
-        let letters = kafka.producer().on_delivery(move |_| acknowledged.add(1, 0, 0, expected)).build()?;
+        let (seen, failed, all) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let handler = {
-            let tally = tally.clone();
+            let (tally, failed, all) = (tally.clone(), failed.clone(), all.clone());
             move |record: Received<String, String>| {
                 let bad = record.offset() % 100 < percent;
-                if !bad {
-                    tally.add(1, record.key().len() + record.value().len(), record.offset(), expected);
+                match bad {
+                    true => _ = failed.fetch_add(1, Ordering::Relaxed),
+                    false => tally.add(1, record.key().len() + record.value().len(), record.offset(), expected),
+                }
+                if seen.fetch_add(1, Ordering::Relaxed) + 1 == expected {
+                    all.notify_one();
                 }
                 async move { if bad { Err(Bad(None)) } else { Ok(()) } }
             }
         };
         let topic = Topic::new(load.topic.as_str(), Utf8, Utf8);
-        let recovery = Recovery::by(decide).dead_letter(&dead).producer(&letters).wrap(handler);
-        consumer(load).route(&topic, recovery).build()?.run_until(tally.last.notified()).await?;
+        let recovery = Recovery::by(decide).dead_letter(&dead).wrap(handler);
+        let consumer = consumer(load).route(&topic, recovery).build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let written = async {
+            all.notified().await;
+            let failed = failed.load(Ordering::Relaxed);
+            while failed > 0 && stored(&kafka, &dead).await? < failed {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            tally.add(failed, 0, 0, expected);
+            drop(stop);
+            Outcome::Ok(())
+        };
+        tokio::try_join!(async { Outcome::Ok(consumer.run_until(stopped).await?) }, written)?;
         kafka.delete_topics(&[&dead]).await?;
         tally.sample()
     })
+}
+
+/// How many records a topic has.
+async fn stored(kafka: &Kafka, topic: &str) -> Outcome<u64> {
+    let ends: Vec<_> = (0..PARTITIONS).map(|partition| (topic, partition, OffsetSpec::Latest)).collect();
+    let mut stored = 0;
+    for end in kafka.admin().list_offsets(&ends, Isolation::ReadUncommitted).await? {
+        stored += u64::try_from(end?.offset().unwrap_or(0))?;
+    }
+    Ok(stored)
 }
 
 /// Topics of one round, deleted at its end.

@@ -6,10 +6,10 @@
 //! ```
 
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop;
 
 use super::Guarantee;
-use super::handler::{Completion, GivenBack, HandlerError, Kind};
+use super::handler::{Completion, GivenBack, HandlerError, Kind, Later};
 use super::interceptor::Interceptors;
 use super::received::FailedRecord;
 use super::router::HandlerPanic;
@@ -73,7 +73,27 @@ pub(super) struct Lane {
     ended: bool,
 }
 
-type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = (Offsets, Result<(), HandlerError>)> + Send>>>;
+type Pending = FuturesUnordered<Rest>;
+
+/// What is left to do when a handler has returned, and the records that are finished with it.
+struct Rest {
+    /// Until it is done.
+    offsets: Option<Offsets>,
+    later: Later,
+}
+
+impl Future for Rest {
+    type Output = (Offsets, Result<(), HandlerError>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.later.as_mut().poll(context)));
+        let result = ready!(polled.unwrap_or_else(|panic| Poll::Ready(Err(HandlerPanic::from(panic).into()))));
+        match self.offsets.take() {
+            Some(offsets) => Poll::Ready((offsets, result)),
+            None => unreachable!("it is not polled when it is done"),
+        }
+    }
+}
 
 /// The records that a completion finishes.
 pub(super) enum Offsets {
@@ -342,7 +362,7 @@ impl Lane {
         match result.map(Completion::into_kind) {
             Ok(Kind::Done) => self.completed(&offsets, Ok(()))?,
             Ok(Kind::Unfinished) => offsets.take_back(&self.state),
-            Ok(Kind::Later(later)) => self.pending.push(Box::pin(async move { (offsets, guarded_later(later).await) })),
+            Ok(Kind::Later(later)) => self.pending.push(Rest { offsets: Some(offsets), later }),
             Err(error) => self.completed(&offsets, Err(error))?,
         }
         if self.ended { Err(Ended) } else { Ok(()) }

@@ -42,94 +42,96 @@ pub struct FailedRecord {
 #[derive(Clone)]
 pub struct RawReceived {
     lane: Arc<LaneState>,
-    origin: Origin,
+    body: Shared,
 }
 
-/// A record and the topic it came from.
-#[derive(Clone)]
+/// A record, and the life of its partition.
 pub(super) struct Origin {
-    topic: Arc<str>,
+    lane: Arc<LaneState>,
     body: Body,
-    /// Exactly once: the life of the partition, which the results belong to.
-    lane: Option<Arc<LaneState>>,
 }
 
-/// Who holds the record's bytes. (A message is not cloned: `Own` becomes `Shared` first.)
+/// Who holds the record's bytes.
 enum Body {
     Own(Message),
-    Shared(Arc<Message>),
+    Shared(Shared),
+}
+
+/// Who holds them where several may. As small as can be: a hundred thousand may wait.
+#[derive(Clone)]
+enum Shared {
+    Message(Arc<Message>),
     Kept(Arc<Kept>),
 }
 
-impl Clone for Body {
-    fn clone(&self) -> Self {
+impl Shared {
+    #[inline]
+    fn read(&self) -> Bytes<'_> {
         match self {
-            Self::Own(_) => unreachable!("only a `RawReceived` is cloned, and what it holds is shared"),
-            Self::Shared(message) => Self::Shared(message.clone()),
-            Self::Kept(kept) => Self::Kept(kept.clone()),
+            Self::Message(message) => Bytes::Message(message),
+            Self::Kept(kept) => Bytes::Kept(kept),
         }
     }
 }
 
 impl Origin {
+    #[inline]
     pub(super) fn own(lane: &Arc<LaneState>, message: Message) -> Self {
-        Self::of(lane, Body::Own(message))
+        Self { lane: lane.clone(), body: Body::Own(message) }
     }
 
     #[inline]
-    fn of(lane: &Arc<LaneState>, body: Body) -> Self {
-        Self { topic: lane.topic.clone(), body, lane: lane.is_transactional().then(|| lane.clone()) }
-    }
-
-    #[inline]
-    fn partition(&self) -> i32 {
+    fn read(&self) -> Bytes<'_> {
         match &self.body {
-            Body::Own(message) => message.view().partition(),
-            Body::Shared(message) => message.view().partition(),
-            Body::Kept(kept) => kept.partition(),
+            Body::Own(message) => Bytes::Message(message),
+            Body::Shared(shared) => shared.read(),
+        }
+    }
+}
+
+/// The record's bytes, to look at.
+#[derive(Clone, Copy)]
+enum Bytes<'a> {
+    Message(&'a Message),
+    Kept(&'a Kept),
+}
+
+impl<'a> Bytes<'a> {
+    #[inline]
+    fn offset(self) -> i64 {
+        match self {
+            Self::Message(message) => message.view().offset(),
+            Self::Kept(kept) => kept.offset(),
+        }
+    }
+
+    fn timestamp(self) -> Option<(i64, bool)> {
+        match self {
+            Self::Message(message) => message.view().timestamp(),
+            Self::Kept(kept) => kept.timestamp(),
         }
     }
 
     #[inline]
-    fn offset(&self) -> i64 {
-        match &self.body {
-            Body::Own(message) => message.view().offset(),
-            Body::Shared(message) => message.view().offset(),
-            Body::Kept(kept) => kept.offset(),
-        }
-    }
-
-    fn timestamp(&self) -> Option<(i64, bool)> {
-        match &self.body {
-            Body::Own(message) => message.view().timestamp(),
-            Body::Shared(message) => message.view().timestamp(),
-            Body::Kept(kept) => kept.timestamp(),
+    fn key(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Message(message) => message.view().key(),
+            Self::Kept(kept) => kept.key(),
         }
     }
 
     #[inline]
-    fn key(&self) -> Option<&[u8]> {
-        match &self.body {
-            Body::Own(message) => message.view().key(),
-            Body::Shared(message) => message.view().key(),
-            Body::Kept(kept) => kept.key(),
+    fn value(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Message(message) => message.view().payload(),
+            Self::Kept(kept) => kept.value(),
         }
     }
 
-    #[inline]
-    fn value(&self) -> Option<&[u8]> {
-        match &self.body {
-            Body::Own(message) => message.view().payload(),
-            Body::Shared(message) => message.view().payload(),
-            Body::Kept(kept) => kept.value(),
-        }
-    }
-
-    fn headers(&self) -> HeadersRef<'_> {
-        match &self.body {
-            Body::Own(message) => HeadersRef::new(message.headers()),
-            Body::Shared(message) => HeadersRef::new(message.headers()),
-            Body::Kept(kept) => HeadersRef::kept(kept),
+    fn headers(self) -> HeadersRef<'a> {
+        match self {
+            Self::Message(message) => HeadersRef::new(message.headers()),
+            Self::Kept(kept) => HeadersRef::kept(kept),
         }
     }
 }
@@ -138,27 +140,27 @@ macro_rules! coordinates {
     () => {
         /// The topic.
         pub fn topic(&self) -> &str {
-            &self.origin.topic
+            &self.lane().topic
         }
 
         /// The partition.
         pub fn partition(&self) -> i32 {
-            self.origin.partition()
+            self.lane().partition
         }
 
         /// The topic and the partition.
         pub fn topic_partition(&self) -> TopicPartition {
-            TopicPartition::new(self.origin.topic.clone(), self.partition())
+            TopicPartition::new(self.lane().topic.clone(), self.partition())
         }
 
         /// The offset.
         pub fn offset(&self) -> i64 {
-            self.origin.offset()
+            self.read().offset()
         }
 
         /// The timestamp in milliseconds since the epoch; `None` where the record has none.
         pub fn timestamp_ms(&self) -> Option<i64> {
-            self.origin.timestamp().map(|(millis, _)| millis)
+            self.read().timestamp().map(|(millis, _)| millis)
         }
 
         /// The timestamp; `None` where the record has none.
@@ -168,22 +170,22 @@ macro_rules! coordinates {
 
         /// Whether the broker set the timestamp (`message.timestamp.type=LogAppendTime`), and not the producer.
         pub fn is_log_append_time(&self) -> bool {
-            self.origin.timestamp().is_some_and(|(_, by_broker)| by_broker)
+            self.read().timestamp().is_some_and(|(_, by_broker)| by_broker)
         }
 
         /// The headers, parsed on first use.
         pub fn headers(&self) -> HeadersRef<'_> {
-            self.origin.headers()
+            self.read().headers()
         }
 
         /// The key as it stands in the log; `None` is null.
         pub fn key_bytes(&self) -> Option<&[u8]> {
-            self.origin.key()
+            self.read().key()
         }
 
         /// The value as it stands in the log; `None` is null.
         pub fn value_bytes(&self) -> Option<&[u8]> {
-            self.origin.value()
+            self.read().value()
         }
 
         /// How many bytes key and value take in the log.
@@ -197,7 +199,8 @@ macro_rules! coordinates {
         ///
         /// Others refuse what is sent with [`ErrorKind::Config`](crate::ErrorKind::Config).
         pub fn transaction(&self) -> Transaction {
-            Transaction::of_record(self.origin.lane.as_ref().and_then(|lane| lane.draft(self.offset())))
+            let lane = self.lane();
+            Transaction::of_record(if lane.is_transactional() { lane.draft(self.offset()) } else { None })
         }
 
         /// A copy of the record as bytes, to send on as it is; without its partition.
@@ -213,6 +216,15 @@ macro_rules! coordinates {
 
 impl<K, V> Received<K, V> {
     coordinates!();
+
+    #[inline]
+    fn read(&self) -> Bytes<'_> {
+        self.origin.read()
+    }
+
+    fn lane(&self) -> &Arc<LaneState> {
+        &self.origin.lane
+    }
 
     /// The key.
     pub fn key(&self) -> &K {
@@ -237,6 +249,14 @@ impl<K, V> Received<K, V> {
 
 impl FailedRecord {
     coordinates!();
+
+    fn read(&self) -> Bytes<'_> {
+        self.origin.read()
+    }
+
+    fn lane(&self) -> &Arc<LaneState> {
+        &self.origin.lane
+    }
 
     /// Why it could not be decoded; its coordinates are those of the record.
     pub fn error(&self) -> &Error {
@@ -275,15 +295,22 @@ impl fmt::Debug for FailedRecord {
 impl RawReceived {
     coordinates!();
 
+    #[inline]
+    fn read(&self) -> Bytes<'_> {
+        self.body.read()
+    }
+
+    fn lane(&self) -> &Arc<LaneState> {
+        &self.lane
+    }
+
     pub(super) fn new(lane: &Arc<LaneState>, message: Message) -> Self {
-        let origin = Origin::of(lane, Body::Shared(Arc::new(message)));
-        Self { lane: lane.clone(), origin }
+        Self { lane: lane.clone(), body: Shared::Message(Arc::new(message)) }
     }
 
     /// A copy that holds nothing of librdkafka's, for records that wait for long.
     pub(super) fn kept(lane: &Arc<LaneState>, message: &Message) -> Self {
-        let origin = Origin::of(lane, Body::Kept(Arc::new(Kept::copy(message))));
-        Self { lane: lane.clone(), origin }
+        Self { lane: lane.clone(), body: Shared::Kept(Arc::new(Kept::copy(message))) }
     }
 
     /// Decodes the record with the serdes of `topic`, which need not be the topic it was read from: a record of a retry
@@ -303,7 +330,10 @@ impl RawReceived {
     ) -> Result<Received<K::Output, V::Output>, Undecoded> {
         // That of a route may be a pattern.
         let name = if topic.name().starts_with('^') { self.topic() } else { topic.name() };
-        match decoded(topic, name, &self.lane, self.origin.clone()).await {
+        match {
+            let origin = Origin { lane: self.lane.clone(), body: Body::Shared(self.body.clone()) };
+            decoded(topic, name, &self.lane, origin).await
+        } {
             Some(Ok(record)) => Ok(record),
             Some(Err(failed)) => Err(Undecoded::Failed(failed)),
             None => Err(Undecoded::Stopping),
@@ -405,9 +435,9 @@ where
 {
     let headers = LazyHeaders(&origin);
     let source = |part| Source::new(name, part).with_headers(&headers);
-    let key = topic.key().deserialize(origin.key(), &source(Part::Key));
+    let key = topic.key().deserialize(origin.read().key(), &source(Part::Key));
     let stop = match key {
-        Ok(key) => match topic.value().deserialize(origin.value(), &source(Part::Value)) {
+        Ok(key) => match topic.value().deserialize(origin.read().value(), &source(Part::Value)) {
             Ok(value) => return Decoded::Received(Received { key, value, origin }),
             Err(stop) => stop.at(name, Part::Value),
         },
@@ -423,9 +453,9 @@ where
 pub(super) fn failed(origin: Origin, error: kafka_serde::Error) -> FailedRecord {
     let error = Error::undecodable(error)
         .with_operation("receive")
-        .with_topic(&*origin.topic)
-        .with_partition(Some(origin.partition()))
-        .with_offset(Some(origin.offset()));
+        .with_topic(&*origin.lane.topic)
+        .with_partition(Some(origin.lane.partition))
+        .with_offset(Some(origin.read().offset()));
     FailedRecord { error, origin }
 }
 
@@ -434,7 +464,7 @@ struct LazyHeaders<'a>(&'a Origin);
 
 impl kafka_serde::FindHeader for LazyHeaders<'_> {
     fn last(&self, name: &str) -> Option<Option<&[u8]>> {
-        self.0.headers().last(name)
+        self.0.read().headers().last(name)
     }
 }
 

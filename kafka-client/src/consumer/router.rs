@@ -241,21 +241,34 @@ pub(super) async fn decoded<K: Deserializer, V: Deserializer>(
     topic: &Topic<K, V>,
     name: &str,
     lane: &LaneState,
+    origin: Origin,
+) -> Option<Result<Received<K::Output, V::Output>, FailedRecord>> {
+    match decode(topic, name, origin) {
+        Decoded::Received(record) => Some(Ok(record)),
+        Decoded::Failed(record) => Some(Err(record)),
+        // In a box: the future that each record has stays small.
+        Decoded::Miss(miss, origin) => Box::pin(decoded_later(topic, name, lane, origin, miss)).await,
+    }
+}
+
+async fn decoded_later<K: Deserializer, V: Deserializer>(
+    topic: &Topic<K, V>,
+    name: &str,
+    lane: &LaneState,
     mut origin: Origin,
+    mut miss: Miss,
 ) -> Option<Result<Received<K::Output, V::Output>, FailedRecord>> {
     let mut outage = Outage::none();
     loop {
+        match resolved(miss, &mut outage, lane).await {
+            Resolved::Again => (),
+            Resolved::Never(error) => return Some(Err(failed(origin, error))),
+            Resolved::Stopping => return None,
+        }
         match decode(topic, name, origin) {
             Decoded::Received(record) => return Some(Ok(record)),
             Decoded::Failed(record) => return Some(Err(record)),
-            Decoded::Miss(miss, same) => {
-                origin = same;
-                match resolved(miss, &mut outage, lane).await {
-                    Resolved::Again => (),
-                    Resolved::Never(error) => return Some(Err(failed(origin, error))),
-                    Resolved::Stopping => return None,
-                }
-            }
+            Decoded::Miss(again, same) => (miss, origin) = (again, same),
         }
     }
 }

@@ -11,6 +11,8 @@ use rdkafka_sys::bindings as sys;
 use super::headers::HeaderList;
 use super::{Client, NativeError};
 
+const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+
 /// A consumed record that is ours. It keeps its client alive, so it may outlive the consumer.
 pub(crate) struct Message {
     ptr: NonNull<sys::rd_kafka_message_t>,
@@ -46,8 +48,9 @@ impl Message {
                 let mut headers = ptr::null_mut();
                 // SAFETY: the message is alive, and only one thread at a time is in here.
                 let raw = unsafe { sys::rd_kafka_message_headers(self.ptr.as_ptr(), &mut headers) };
+                // That there are none is an error to librdkafka, and of most records: none is made of it.
                 // SAFETY: on success the list belongs to the message, which outlives the cell.
-                NativeError::check(raw).ok().and_then(|()| unsafe { HeaderList::borrow(headers) })
+                if raw == NO_ERROR { unsafe { HeaderList::borrow(headers) } } else { None }
             })
             .as_ref()
     }
@@ -320,7 +323,7 @@ impl<'a> MessageRef<'a> {
         // SAFETY: the message is alive and read by this thread only.
         let raw = unsafe { sys::rd_kafka_message_headers(self.ptr.as_ptr(), &mut headers) };
         // SAFETY: on success the list belongs to the message; the caller copies from it before the event goes.
-        NativeError::check(raw).ok().and_then(|()| unsafe { HeaderList::borrow(headers) })
+        if raw == NO_ERROR { unsafe { HeaderList::borrow(headers) } } else { None }
     }
 }
 

@@ -229,12 +229,24 @@ impl Shared {
                 }
             });
         }
-        self.submit(record, encoding, take, callback, |token| {
-            let headers = self.headers(record, encoding, partition);
-            self.count_headers(&headers);
+        let produce = |token, headers: &Headers| {
+            self.count_headers(headers);
             let list = headers.iter().map(|header: Header<'_>| (header.name_bytes(), header.value()));
             let outgoing = NativeOutgoing { partition, key: encoding.key, value: encoding.value, token };
-            let produced = handle.topic.produce_with(outgoing, record.timestamp(), list);
+            handle.topic.produce_with(outgoing, record.timestamp(), list)
+        };
+        if self.interceptors.is_empty() && encoding.added.is_empty() {
+            // As they stand in the record.
+            let (none, own) = (Headers::none(), record.headers());
+            return self.submit(record, encoding, take, callback, |token| {
+                let headers = own.unwrap_or(&none);
+                let produced = produce(token, headers);
+                (if produced.is_ok() { Headers::new() } else { headers.clone() }, produced)
+            });
+        }
+        self.submit(record, encoding, take, callback, |token| {
+            let headers = self.headers(record, encoding, partition);
+            let produced = produce(token, &headers);
             (headers, produced)
         })
     }

@@ -17,6 +17,7 @@
 //! message, cause, trace, and one that is cut ends with `…`, on a character boundary. One for which there is no room is
 //! left out.
 
+use std::io::Write;
 use std::str::from_utf8;
 
 use kafka_client::Headers;
@@ -182,9 +183,14 @@ impl Out<'_> {
     }
 
     fn number(&mut self, name: &str, number: Option<i64>) {
-        if let Some(number) = number {
-            self.bytes(name, number.to_string().as_bytes());
-        }
+        let Some(number) = number else { return };
+        // In place: a dead letter has some ten numbers.
+        let mut digits = [0; 20];
+        let mut rest = &mut digits[..];
+        // The longest one, `i64::MIN`, has 20.
+        let _ = write!(rest, "{number}");
+        let left = rest.len();
+        self.bytes(name, &digits[..digits.len() - left]);
     }
 
     fn whole(&mut self, name: &str, text: Option<&str>) {

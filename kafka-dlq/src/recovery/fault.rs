@@ -38,15 +38,19 @@ impl Fault {
         Self { class: "panic", error: format!("the handler panicked: {text}").into() }
     }
 
-    /// The error and its causes in one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
+    /// The error's text, and where it has causes, that of all in one line.
+    pub(crate) fn texts(&self) -> (String, Option<String>) {
+        let text = self.error.to_string();
+        let chain = self.error.source().map(|cause| {
+            let mut chain = format!("{text}: {cause}");
+            let mut cause = cause.source();
+            while let Some(error) = cause {
+                chain = format!("{chain}: {error}");
+                cause = error.source();
+            }
+            chain
+        });
+        (text, chain)
     }
 }
 

@@ -9,9 +9,12 @@ use futures::future::BoxFuture;
 use kafka_client::serde::Deserializer;
 use kafka_client::{BoxError, Completion, GivenBack, Handler, RawReceived, Received, Topic, Undecoded};
 
-use super::core::{After, Core, Pass, Place, Tries, watched};
+use super::core::{Core, watched};
+use super::failed::{After, Place};
 use super::fault::Fault;
 use super::one::{finished, waited};
+use super::outage::Pass;
+use super::tries::Tries;
 use crate::bisect::{Bisection, Search};
 use crate::policy::{Decision, Policy};
 use crate::retry_topic::Retried;
@@ -204,7 +207,10 @@ where
         let (decision, fault, named) = match called {
             Ok(Ok(completion)) => {
                 self.core.succeeded(pass, count);
-                let done = watched(&batch.records[last], completion, risk).await?;
+                let done = match risk {
+                    Some(risk) => watched(&batch.records[last], completion, risk).await?,
+                    None => completion,
+                };
                 batch.completions.push(done);
                 return Ok(None);
             }

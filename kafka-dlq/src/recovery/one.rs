@@ -8,8 +8,10 @@ use futures::future::BoxFuture;
 use kafka_client::serde::Deserializer;
 use kafka_client::{BoxError, Completion, GivenBack, Handler, RawReceived, Received, Topic, Undecoded};
 
-use super::core::{After, Core, Place, Tries, watched};
+use super::core::{Core, watched};
+use super::failed::{After, Place};
 use super::fault::Fault;
+use super::tries::Tries;
 use crate::policy::{Decision, Policy};
 use crate::retry_topic::Retried;
 use crate::retry_topic::gate::Gate;
@@ -30,23 +32,34 @@ where
     P: Policy<H::Error>,
 {
     /// Tries a record until it is handled, or somebody else's.
+    ///
+    /// Each record of the source has this future. What few of them need is in boxes and behind a look at a flag, so that it
+    /// costs the others neither size nor time.
     async fn attempt(&self, record: &RawReceived, mut tries: Tries, place: Place<'_>) -> Result<Completion, BoxError> {
-        if let Some(done) = self.core.quarantined(record, tries, place).await? {
+        if self.core.quarantines()
+            && let Some(done) = self.core.quarantined(record, tries, place).await?
+        {
             return Ok(done);
         }
         loop {
-            let pass = self.core.pass(record, &tries).await?;
+            let pass = match self.core.pass_now(&tries) {
+                Some(pass) => pass,
+                None => Box::pin(self.core.pass_in_an_outage(record)).await?,
+            };
             if pass.waited {
                 tries.set_back();
             }
             // Nothing is waited for meanwhile but the record's own schema and handler.
-            let risk = self.core.at_risk(record).await?;
+            let risk = match self.core.quarantines() {
+                true => self.core.at_risk(record).await?,
+                false => None,
+            };
             let received = match record.decode(&self.topic).await {
                 Ok(received) => received,
                 Err(Undecoded::Stopping) => return Err(GivenBack.into()),
                 Err(Undecoded::Failed(failed)) => {
                     drop(risk);
-                    return self.core.undecodable(record, Fault::undecodable(failed), place).await;
+                    return Box::pin(self.core.undecodable(record, Fault::undecodable(failed), place)).await;
                 }
             };
             // In a block, so that a handler that panics before it returns its future is caught as well.
@@ -54,7 +67,10 @@ where
             let (decision, fault) = match called {
                 Ok(Ok(completion)) => {
                     self.core.succeeded(pass, 1);
-                    return watched(record, completion, risk).await;
+                    return match risk {
+                        Some(risk) => watched(record, completion, risk).await,
+                        None => Ok(completion),
+                    };
                 }
                 Ok(Err(error)) => {
                     let decision = self.policy.decide(&error);
@@ -68,7 +84,7 @@ where
             if fault.error.is::<GivenBack>() || record.is_undone() {
                 return Err(GivenBack.into());
             }
-            match self.core.failed(record, &mut tries, decision, fault, pass, place).await? {
+            match Box::pin(self.core.failed(record, &mut tries, decision, fault, pass, place)).await? {
                 After::Again => (),
                 After::Done(completion) => return Ok(completion),
             }
@@ -89,10 +105,12 @@ where
     type Error = BoxError;
 
     async fn handle(&self, record: RawReceived) -> Result<Completion, BoxError> {
-        match self.0.core.turn_of_key(&record).await? {
-            Some(behind) => Ok(behind),
-            None => self.0.attempt(&record, Tries::new(0, None), Place::Source).await,
+        if self.0.core.orders_keys()
+            && let Some(behind) = self.0.core.turn_of_key(&record).await?
+        {
+            return Ok(behind);
         }
+        self.0.attempt(&record, Tries::new(0, None), Place::Source).await
     }
 }
 

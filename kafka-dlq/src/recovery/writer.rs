@@ -3,10 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kafka_client::{BoxError, Completion, Error, GivenBack, Outcome, Producer, RawReceived, RawRecord};
+use kafka_client::{BoxError, Completion, Error, GivenBack, Outcome, Producer, RawReceived, RawRecord, SendError};
 
 use super::tally::Tally;
-use crate::retry_topic::gate::InTransit;
 
 /// How long to wait before a write that failed is tried again, at first.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -21,9 +20,6 @@ pub(crate) struct Writer {
     make: Box<dyn Fn() -> Result<Producer, Error> + Send + Sync>,
     tally: Tally,
 }
-
-/// What is done when a record is written.
-pub(crate) type Written = Box<dyn FnOnce() + Send>;
 
 impl Writer {
     pub(super) fn new(tally: Tally, make: impl Fn() -> Result<Producer, Error> + Send + Sync + 'static) -> Self {
@@ -44,14 +40,14 @@ impl Writer {
         }
     }
 
-    /// Puts `raw` in the producer's queue. The completion is done when the broker has it: a write that fails is tried again
-    /// until then, or until the partition of `record` is to stop. Exactly once, it is part of the record's transaction.
+    /// Puts `raw` in the producer's queue, and calls `written` when the broker has it. The completion is done then: a write
+    /// that fails is tried again until then, or until the partition of `record` is to stop. Exactly once, it is part of the
+    /// record's transaction.
     pub(crate) async fn write(
         self: &Arc<Self>,
-        mut raw: RawRecord,
+        raw: RawRecord,
         record: &RawReceived,
-        transit: Option<InTransit>,
-        written: Written,
+        written: impl FnOnce() + Send + 'static,
     ) -> Result<Completion, BoxError> {
         if record.is_transactional() {
             let transaction = record.transaction();
@@ -59,12 +55,7 @@ impl Writer {
                 Err(_) if record.is_stopping() => Err(GivenBack.into()),
                 Err(error) => Err(error.into()),
                 Ok(()) => {
-                    transaction.on_commit(move || {
-                        if let Some(transit) = transit {
-                            transit.written();
-                        }
-                        written();
-                    })?;
+                    transaction.on_commit(written)?;
                     Ok(Completion::done())
                 }
             };
@@ -76,37 +67,45 @@ impl Writer {
         };
         let (writer, record) = (self.clone(), record.clone());
         Ok(Completion::later(async move {
-            let mut outcome = match placed {
+            let outcome = match placed {
                 Ok(delivery) => last_wait(&record, delivery).await?,
                 Err(error) => Err(error),
             };
-            let (mut pause, mut stuck) = (PAUSE, None);
-            while let Err(error) = outcome {
-                stuck.get_or_insert_with(|| writer.tally.stuck());
-                writer.tally.write_failed(raw.topic());
-                if error.error().code() == Some("INVALID_TIMESTAMP") && raw.timestamp.take().is_some() {
-                    // The headers have it still.
-                    tracing::warn!(
-                        to = raw.topic(),
-                        ?record,
-                        "the broker refuses the record's timestamp; it gets another one"
-                    );
-                } else {
-                    tracing::error!(to = raw.topic(), ?record, %error, "holding a record that cannot be written");
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => (),
-                        () = record.stopping() => return Err(BoxError::from(GivenBack)),
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                outcome = last_wait(&record, producer.send(&raw)).await?;
-            }
-            if let Some(transit) = transit {
-                transit.written();
+            if let Err(error) = outcome {
+                // In a box: the many that are written at once stay small.
+                Box::pin(writer.write_again(raw, &record, error)).await?;
             }
             written();
-            Ok(())
+            Ok::<(), BoxError>(())
         }))
+    }
+
+    /// After a write that has failed: until the record is written, or its partition is to stop.
+    async fn write_again(&self, mut raw: RawRecord, record: &RawReceived, first: SendError) -> Result<(), BoxError> {
+        let (producer, _stuck) = (self.producer()?, self.tally.stuck());
+        let (mut pause, mut error) = (PAUSE, first);
+        loop {
+            self.tally.write_failed(raw.topic());
+            if error.error().code() == Some("INVALID_TIMESTAMP") && raw.timestamp.take().is_some() {
+                // The headers have it still.
+                tracing::warn!(
+                    to = raw.topic(),
+                    ?record,
+                    "the broker refuses the record's timestamp; it gets another one"
+                );
+            } else {
+                tracing::error!(to = raw.topic(), ?record, %error, "holding a record that cannot be written");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => (),
+                    () = record.stopping() => return Err(GivenBack.into()),
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            error = match last_wait(record, producer.send(&raw)).await? {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+        }
     }
 }
 

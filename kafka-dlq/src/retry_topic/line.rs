@@ -208,11 +208,7 @@ impl<R> Line<R> {
         self.waiting += 1;
         self.bytes += item.bytes as usize;
         if self.order == Order::Unordered || item.key == 0 {
-            // No more room than an eighth is kept in reserve: there may be a hundred thousand.
-            if self.free.len() == self.free.capacity() {
-                self.free.reserve_exact(self.free.len() / 8 + 16);
-            }
-            return self.free.push(Timed(item));
+            return push(&mut self.free, Timed(item));
         }
         let (key, offset) = (item.key, item.offset);
         let of = self.keys.entry(key).or_insert_with(|| Box::new(OfKey { first: None, rest: None }));
@@ -255,7 +251,7 @@ impl<R> Line<R> {
         if let Some(first) = self.keys.get(&key).and_then(|of| of.first.as_ref()) {
             let turn = Reverse((first.due, key));
             if self.due.peek() != Some(&turn) {
-                self.due.push(turn);
+                push(&mut self.due, turn);
             }
         }
     }
@@ -397,6 +393,14 @@ impl<R> Line<R> {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// No more room than an eighth is kept in reserve: there may be a hundred thousand.
+fn push<T: Ord>(heap: &mut BinaryHeap<T>, item: T) {
+    if heap.len() == heap.capacity() {
+        heap.reserve_exact(heap.len() / 8 + 16);
+    }
+    heap.push(item);
 }
 
 #[cfg(test)]
