@@ -12,6 +12,7 @@
 mod builder;
 mod run;
 mod group;
+mod guarantee;
 mod concurrency;
 mod handler;
 mod listener;
@@ -54,9 +55,10 @@ mod kept;
 mod report;
 
 pub use at_risk::AtRisk;
-pub use builder::{ConsumerBuilder, Guarantee, StartFrom};
+pub use builder::ConsumerBuilder;
 pub use concurrency::{Batching, Concurrency};
 pub use group::{Assignor, GroupProtocol};
+pub use guarantee::{Guarantee, StartFrom};
 pub use handle::{ConsumerHandle, Health, Lag, PartitionStatus, RunningHandler, StuckHandler};
 pub use handler::{Completion, GivenBack, Handler};
 pub use interceptor::{ConsumerInterceptor, Incoming};

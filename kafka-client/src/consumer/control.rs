@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::arrival::committed;
-use super::builder::Options;
+use super::builder::build::Options;
 use super::commit::{Answer, InFlight};
 use super::handle::{Command, Status};
 use super::lag::LagWatch;

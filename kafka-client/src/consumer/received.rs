@@ -330,10 +330,8 @@ impl RawReceived {
     ) -> Result<Received<K::Output, V::Output>, Undecoded> {
         // That of a route may be a pattern.
         let name = if topic.name().starts_with('^') { self.topic() } else { topic.name() };
-        match {
-            let origin = Origin { lane: self.lane.clone(), body: Body::Shared(self.body.clone()) };
-            decoded(topic, name, &self.lane, origin).await
-        } {
+        let origin = Origin { lane: self.lane.clone(), body: Body::Shared(self.body.clone()) };
+        match decoded(topic, name, &self.lane, origin).await {
             Some(Ok(record)) => Ok(record),
             Some(Err(failed)) => Err(Undecoded::Failed(failed)),
             None => Err(Undecoded::Stopping),
