@@ -2,6 +2,7 @@
 
 pub(super) mod copy;
 pub(super) mod handler;
+mod member;
 pub(super) mod recover;
 pub(super) mod redrive;
 

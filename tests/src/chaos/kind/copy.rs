@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::Kind;
-use super::handler::told;
+use super::member::told;
 use crate::chaos::dice::Dice;
 use crate::chaos::judge::BATCH;
 use crate::chaos::ledger::{Entry, Pen, What};

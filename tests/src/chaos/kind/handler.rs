@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use std::collections::HashMap;
 
-use kafka_client::{
-    BoxError, Concurrency, ConsumerHandle, Error, Kafka, RebalanceListener, Received, Topic, TopicPartition, Utf8,
-};
+use kafka_client::{BoxError, Concurrency, ConsumerHandle, RebalanceListener, Received, Topic, TopicPartition, Utf8};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::OwnedMessage;
 
 use super::Kind;
+use super::member::{entry, member, run, takes};
 use crate::chaos::ledger::{Entry, Pen, What};
 use crate::chaos::order::Order;
 use crate::chaos::process::asked_to_end;
@@ -54,36 +53,23 @@ async fn by_key(order: &Order, bounded: bool) -> Result<(), String> {
     let handler = move |record: Received<String, String>| {
         let pen = pen.clone();
         async move {
-            let entry = |what| Entry {
-                what,
-                topic: record.topic(),
-                partition: record.partition(),
-                offset: record.offset(),
-                key: record.key(),
-                value: record.value(),
-            };
-            pen.write(entry(What::Begin));
-            tokio::time::sleep(takes(record.offset())).await;
-            pen.write(entry(What::Finish));
+            pen.write(entry(&record, What::Begin));
+            tokio::time::sleep(takes(record.offset(), 5)).await;
+            pen.write(entry(&record, What::Finish));
             Ok::<_, Infallible>(())
         }
     };
-    let kafka = Kafka::connect(order.text("bootstrap"));
     let exposure = order.number("exposure").unwrap_or(100);
-    let member = order
-        .protocol()
-        .member(&kafka, order.text("group"), order.session())
-        .set("max.poll.interval.ms", "30000")
-        .set("reconnect.backoff.max.ms", "500")
-        .on_rebalance(Tells(writes.clone()))
-        .drain_timeout(Duration::from_secs(10));
+    let member = member(order).on_rebalance(Tells(writes.clone()));
     let member = match bounded {
         true => member.max_duplicate_exposure(usize::try_from(exposure).unwrap_or(usize::MAX)),
         false => member.commit_interval(Duration::from_secs(5)),
     };
-    let consumer = member.route_concurrent(&topic, Concurrency::by_key(IN_FLIGHT), handler).build().map_err(told)?;
-    tokio::spawn(tell_exposure(consumer.handle(), writes));
-    consumer.run_until(tokio::task::spawn_blocking(asked_to_end)).await.map(drop).map_err(told)
+    let consumer = member.route_concurrent(&topic, Concurrency::by_key(IN_FLIGHT), handler).build();
+    if let Ok(consumer) = &consumer {
+        tokio::spawn(tell_exposure(consumer.handle(), writes));
+    }
+    run(consumer).await
 }
 
 /// Tells the ledger that the group has gone on without this member: a machine that is busy enough does that too.
@@ -94,11 +80,6 @@ impl RebalanceListener for Tells {
         self.0.record(What::Lost, -1, -1, "");
         Ok(())
     }
-}
-
-/// How long a record takes: up to 5 ms, not the same for neighbours.
-fn takes(offset: i64) -> Duration {
-    Duration::from_millis(offset.unsigned_abs().wrapping_mul(2_654_435_761) % 6)
 }
 
 /// Writes down what a kill would repeat, whenever it is more than before.
@@ -112,17 +93,6 @@ async fn tell_exposure(handle: ConsumerHandle, pen: Pen) {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// An error and its causes.
-pub(super) fn told(error: Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
 }
 
 fn commits_what_is_polled(order: &Order) -> Result<(), String> {
@@ -157,6 +127,6 @@ fn handle(pen: &Pen, record: &OwnedMessage) {
     let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
     let entry = |what| Entry { what, topic, partition, offset, key: &key, value: &value };
     pen.write(entry(What::Begin));
-    thread::sleep(takes(offset));
+    thread::sleep(takes(offset, 5));
     pen.write(entry(What::Finish));
 }

@@ -15,14 +15,13 @@ use parking_lot::Mutex;
 
 use super::Kind;
 use super::copy::transactional_id;
-use super::handler::told;
+use super::member::{self, entry, member, told};
 use crate::chaos::evidence::Evidence;
 use crate::chaos::fate::{Fate, Fates, fingerprint};
 use crate::chaos::judge::OUTPUT;
 use crate::chaos::ledger::{Entry, Pen, Place, What};
 use crate::chaos::order::Order;
 use crate::chaos::plan::Role;
-use crate::chaos::process::asked_to_end;
 use crate::harness::oracle::{self, Isolation, Stored};
 
 pub(in crate::chaos) use naive::SENDS_AND_GOES_ON;
@@ -165,24 +164,13 @@ fn outcome(fate: Fate) -> Result<(), Trouble> {
     }
 }
 
-fn member(order: &Order) -> ConsumerBuilder {
-    let kafka = Kafka::connect(order.text("bootstrap"));
-    order
-        .protocol()
-        .member(&kafka, order.text("group"), order.session())
-        .set("max.poll.interval.ms", "30000")
-        .set("reconnect.backoff.max.ms", "500")
-        .drain_timeout(Duration::from_secs(10))
-}
-
 async fn run(member: ConsumerBuilder) -> Result<(), String> {
-    let consumer = member.build().map_err(told)?;
-    consumer.run_until(tokio::task::spawn_blocking(asked_to_end)).await.map(drop).map_err(told)
+    member::run(member.build()).await
 }
 
-/// How long a record takes: up to 3 ms, not the same for neighbours.
+/// How long a record takes: up to 3 ms.
 fn takes(offset: i64) -> Duration {
-    Duration::from_millis(offset.unsigned_abs().wrapping_mul(2_654_435_761) % 4)
+    member::takes(offset, 3)
 }
 
 /// Handles numbered records, as `ORDERED` says.
@@ -256,18 +244,10 @@ async fn numbered(
     record: &Received<String, String>,
     outcome: impl FnOnce() -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
-    let entry = |what| Entry {
-        what,
-        topic: record.topic(),
-        partition: record.partition(),
-        offset: record.offset(),
-        key: record.key(),
-        value: record.value(),
-    };
-    pen.write(entry(What::Begin));
+    pen.write(entry(record, What::Begin));
     tokio::time::sleep(takes(record.offset())).await;
     let outcome = outcome();
-    pen.write(entry(if outcome.is_ok() { What::Finish } else { What::Failed }));
+    pen.write(entry(record, if outcome.is_ok() { What::Finish } else { What::Failed }));
     outcome
 }
 

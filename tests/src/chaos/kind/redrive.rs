@@ -8,7 +8,7 @@ use kafka_client::{Concurrency, Headers, Kafka, RawReceived, RawRecord};
 use kafka_dlq::Redrive;
 
 use super::Kind;
-use super::handler::told;
+use super::member::told;
 use crate::chaos::feed::APPLICATION;
 use crate::chaos::ledger::{Entry, Pen, What};
 use crate::chaos::order::Order;

@@ -8,7 +8,7 @@ use kafka_dlq::{Failure, dialect};
 use super::{COUNTED, DEAD, Got, WAITING, member, outcome, run};
 use crate::chaos::fate::Fate;
 use crate::chaos::kind::Kind;
-use crate::chaos::kind::handler::told;
+use crate::chaos::kind::member::told;
 use crate::chaos::ledger::What;
 use crate::chaos::order::Order;
 
