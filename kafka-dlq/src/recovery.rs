@@ -236,8 +236,7 @@ impl<P> Recovery<P> {
         self
     }
 
-    /// Sets the producer for dead letters and retries, overriding the default of one of its own, which waits up to 20 ms
-    /// (`linger.ms`) to send several at once: offsets wait for them, records do not.
+    /// Sets the producer for dead letters and retries, overriding the default of one of its own.
     pub fn producer(mut self, producer: &Producer) -> Self {
         self.settings.producer = Some(producer.clone());
         self

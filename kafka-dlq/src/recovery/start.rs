@@ -1,7 +1,6 @@
 //! What happens before the consumer starts: the producer is built, and the topics are as they have to be.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use kafka_client::{
     BoxError, ConsumerBuilder, Error, ErrorKind, Guarantee, Kafka, Producer, TopicDescription, TopicSpec,
@@ -12,8 +11,6 @@ use super::core::Core;
 
 /// What a record may take beside what its consumer may send: the headers.
 const ROOM_FOR_HEADERS: u64 = 64 << 10;
-/// Nobody waits for a dead letter but an offset; and few at a time cost a request each.
-const LINGER: Duration = Duration::from_millis(20);
 /// librdkafka's default.
 const DEFAULT_MAX_MESSAGE: u64 = 1_000_000;
 /// No retry topic may delete what is younger than this: a week.
@@ -170,7 +167,7 @@ pub(super) fn producer(
     let most: u64 = most.unwrap_or(DEFAULT_MAX_MESSAGE) + ROOM_FOR_HEADERS;
     move || match &given {
         Some(producer) => Ok(producer.clone()),
-        None => kafka.producer().linger(LINGER).set("message.max.bytes", most.to_string()).build(),
+        None => kafka.producer().set("message.max.bytes", most.to_string()).build(),
     }
 }
 
