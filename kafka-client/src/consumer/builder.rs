@@ -200,7 +200,7 @@ impl ConsumerBuilder {
     }
 
     /// Keeps something of a wrapper's with the consumer, where whoever has a handle finds it by its type:
-    /// [`ConsumerHandle::attached`].
+    /// [`ConsumerHandle::attached`](crate::ConsumerHandle::attached).
     pub fn attach<T: Any + Send + Sync>(mut self, part: Arc<T>) -> Self {
         self.attached.push(part);
         self
