@@ -93,18 +93,29 @@ impl Headers {
 
     /// The value of the last header of that name: `None` without one, `Some(None)` where it is null.
     pub fn last(&self, name: &str) -> Option<Option<&[u8]>> {
-        let headers = (0..self.list.len()).rev().map(|index| self.at(index));
-        headers.into_iter().find(|header| header.name == name.as_bytes()).map(|header| header.value)
+        (0..self.list.len())
+            .rev()
+            .map(|index| self.at(index))
+            .find(|header| header.name == name.as_bytes())
+            .map(|header| header.value)
     }
 
     /// Removes every header of that name, and says how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
-        let before = self.len();
-        if self.iter().any(|header| header.name == name.as_bytes()) {
-            let kept = self.iter().filter(|header| header.name != name.as_bytes());
-            *self = Self::copied(kept.map(|header| (header.name, header.value)), self.bytes.len());
+        let (before, mut kept, mut from, mut to) = (self.len(), 0, 0, 0);
+        for index in 0..before {
+            let place = self.list[index];
+            if self.bytes[from..place.name] != *name.as_bytes() {
+                self.bytes.copy_within(from..place.value, to);
+                let end = to + place.value - from;
+                self.list[kept] = Place { name: to + place.name - from, value: end, ..place };
+                (kept, to) = (kept + 1, end);
+            }
+            from = place.value;
         }
-        before - self.len()
+        self.list.truncate(kept);
+        self.bytes.truncate(to);
+        before - kept
     }
 
     pub(crate) fn clear(&mut self) {
@@ -123,12 +134,12 @@ impl Headers {
 
     pub(crate) fn copy_of(native: Option<&HeaderList>) -> Self {
         let Some(native) = native else { return Self::new() };
-        Self::copied((0..native.len()).filter_map(|index| native.get(index)), 0)
+        Self::copied((0..native.len()).filter_map(|index| native.get(index)))
     }
 
-    fn copied<'h>(headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>, bytes: usize) -> Self {
-        let (bytes, list) = (Vec::with_capacity(bytes), Vec::with_capacity(headers.size_hint().1.unwrap_or(0)));
-        let mut copy = Self { bytes, list };
+    fn copied<'h>(headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>) -> Self {
+        let mut copy = Self::new();
+        copy.list.reserve(headers.size_hint().1.unwrap_or(0));
         headers.for_each(|(name, value)| copy.append(name, value));
         copy
     }
@@ -245,7 +256,7 @@ impl<'a> HeadersRef<'a> {
 
     /// A copy that can be sent again.
     pub fn to_owned(&self) -> Headers {
-        Headers::copied(self.iter().map(|header| (header.name, header.value)), 0)
+        Headers::copied(self.iter().map(|header| (header.name, header.value)))
     }
 }
 

@@ -10,16 +10,17 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::in_place::InPlace;
+use super::letter::{headers_with_room, standing};
 use super::tally::Tally;
 use super::writer::Writer;
 use super::{Settings, start};
+use crate::Order;
 use crate::breaker::Circuit;
 use crate::budget::Account;
 use crate::dialect::ours;
 use crate::retry_topic::RetryTopic;
 use crate::retry_topic::gate::{Gate, InTransit, key_of};
 use crate::retry_topic::hop::Hop;
-use crate::{Failure, Order, TimestampType};
 
 pub(crate) struct Core {
     pub(crate) source: String,
@@ -120,15 +121,8 @@ impl Core {
         match self.settings.retry_topic.as_ref().map(RetryTopic::kind) {
             Some(Order::KeepOrder) if gate.line.lock().is_blocked(key) => {
                 let transit = InTransit::begin(&gate, key, record.offset());
-                let mut headers = record.headers().to_owned();
-                let kind =
-                    if record.is_log_append_time() { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
-                let behind = Failure {
-                    timestamp_ms: record.timestamp_ms(),
-                    timestamp_type: record.timestamp_ms().map(|_| kind),
-                    ..Failure::at(record.topic(), record.partition(), record.offset())
-                };
-                ours::write(&behind, &mut headers);
+                let mut headers = headers_with_room(record);
+                ours::write(&standing(record), &mut headers);
                 Hop::write(&mut headers, 0, record.offset(), &self.source);
                 Box::pin(self.hop(record, headers, Some(transit))).await.map(Some)
             }

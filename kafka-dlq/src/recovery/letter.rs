@@ -34,8 +34,7 @@ impl Core {
             gate.again(record.clone(), key_of(&self.source, key), hop.offset, due, tries.attempts);
             return Ok(Completion::unfinished());
         }
-        let mut headers = record.headers().to_owned();
-        headers.reserve(ours::NAMES.len(), ours::MAX_BYTES);
+        let mut headers = headers_with_room(record);
         let text = fault.texts();
         ours::write_within(&self.failure(record, Some(tries), None, fault, &text), &mut headers, MAX_HEADER_BYTES);
         let (offset, transit) = match place {
@@ -70,8 +69,7 @@ impl Core {
         place: Place<'_>,
     ) -> Result<Completion, BoxError> {
         let topic = self.settings.dead_letter.as_deref().unwrap_or_default();
-        let mut headers = record.headers().to_owned();
-        headers.reserve(ours::NAMES.len(), ours::MAX_BYTES);
+        let mut headers = headers_with_room(record);
         headers.remove(WAIT);
         let text = fault.texts();
         let failure = self.failure(record, tries, Some(&reason), fault, &text);
@@ -121,10 +119,7 @@ impl Core {
         fault: &'a Fault,
         text: &'a (String, Option<String>),
     ) -> Failure<'a> {
-        let kind = if record.is_log_append_time() { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
         Failure {
-            timestamp_ms: record.timestamp_ms(),
-            timestamp_type: record.timestamp_ms().map(|_| kind),
             group: Some(&self.group),
             class: Some(fault.class),
             message: Some(&text.0),
@@ -133,9 +128,26 @@ impl Core {
             first_failure_ms: tries.and_then(|tries| tries.first_failure).map(millis),
             failed_at_ms: Some(millis(SystemTime::now())),
             reason,
-            ..Failure::at(record.topic(), record.partition(), record.offset())
+            ..standing(record)
         }
     }
+}
+
+/// Where a record stands, and since when.
+pub(super) fn standing(record: &RawReceived) -> Failure<'_> {
+    let kind = if record.is_log_append_time() { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
+    Failure {
+        timestamp_ms: record.timestamp_ms(),
+        timestamp_type: record.timestamp_ms().map(|_| kind),
+        ..Failure::at(record.topic(), record.partition(), record.offset())
+    }
+}
+
+/// The record's headers, with room for what is written behind them.
+pub(super) fn headers_with_room(record: &RawReceived) -> Headers {
+    let mut headers = record.headers().to_owned();
+    headers.reserve(ours::NAMES.len(), ours::MAX_BYTES);
+    headers
 }
 
 /// What the headers of a waiting record take at most, beside [`WAIT`].
